@@ -1,0 +1,103 @@
+// The one way in which every rpc of every service is run.
+//
+//   grpc::Status LedgerService::OpenAccount(grpc::ServerContext* context,
+//                                           const v1::OpenAccountRequest* request,
+//                                           v1::OpenAccountResponse* response) {
+//     return rpc::Handle(context, calls_, [&](const rpc::Call& call) -> absl::Status { ... });
+//   }
+//
+// In this order: admission (else OVERLOADED with RetryInfo, or UNAVAILABLE while the server
+// stops), identity from the token, the access table, the deadline, the handler; then one log line,
+// the metrics, and the status on the wire with its details (status.h). An exception of the handler
+// becomes INTERNAL with an error id that stands in the log line too; its text stays in the log.
+// The same for streams: the handler captures the reader or writer.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "libs/base/clock.h"
+#include "libs/base/ids.h"
+#include "libs/rpc/auth.h"
+#include "libs/rpc/call.h"
+
+namespace grpc {
+class ServerContext;
+class Status;
+}  // namespace grpc
+
+namespace rochdale::obs {
+class Logger;
+class Metrics;
+}  // namespace rochdale::obs
+
+namespace rochdale::rpc {
+
+struct CallLimits {
+  int unary_max = 64;    // unary calls that run at once: about twice the database pool
+  int streams_max = 64;  // streams that run at once, each holds a thread
+  absl::Duration deadline_default = absl::Seconds(30);  // of a call that names none
+  absl::Duration unary_deadline_max = absl::Minutes(5);
+  absl::Duration stream_deadline_max = absl::Hours(1);  // a watch ends then; the client reopens it
+  absl::Duration retry_after = absl::Milliseconds(200);  // in RetryInfo of OVERLOADED
+};
+
+// What all calls of one server share. Thread-safe. The references must outlive it.
+class Calls {
+ public:
+  Calls(const Clock& clock, IdSource& ids, const Authenticator& authenticator,
+        const obs::Logger& logger, obs::Metrics& metrics, CallLimits limits = {});
+  ~Calls();
+  Calls(const Calls&) = delete;
+  Calls& operator=(const Calls&) = delete;
+
+  grpc::Status Run(grpc::ServerContext* context,
+                   absl::FunctionRef<absl::Status(const Call&)> body);
+
+  // From here on new calls are UNAVAILABLE and Call::Ended() is true. Server::Stop calls it.
+  void Drain();
+  bool draining() const { return draining_.load(); }
+  // Calls that run now, unary and streams.
+  int running() const;
+
+  const CallLimits& limits() const { return limits_; }
+
+ private:
+  struct State;
+  struct Method;
+  struct Record;
+  const Method& FindOrAddMethod(const std::string& path);
+  absl::Status Enter(const Method& method, grpc::ServerContext* context, Call& call,
+                     bool& admitted);
+  absl::Status RunBody(const Call& call, absl::FunctionRef<absl::Status(const Call&)> body,
+                       Record& record);
+  void Report(const Method& method, const Call& call, const absl::Status& status,
+              const Record& record);
+
+  const Clock& clock_;
+  IdSource& ids_;
+  const Authenticator& authenticator_;
+  const obs::Logger& logger_;
+  const CallLimits limits_;
+  std::atomic<bool> draining_{false};
+  std::unique_ptr<State> state_;
+};
+
+// `body`: absl::Status(const Call&). Unary calls and every kind of stream.
+template <typename Body>
+grpc::Status Handle(grpc::ServerContext* context, Calls& calls, Body&& body) {
+  return calls.Run(context, body);
+}
+
+// Streams, with the reader, writer or stream handed on: absl::Status(const Call&, Stream&).
+template <typename Stream, typename Body>
+grpc::Status HandleStream(grpc::ServerContext* context, Calls& calls, Stream* stream,
+                          Body&& body) {
+  return calls.Run(context, [&](const Call& call) -> absl::Status { return body(call, *stream); });
+}
+
+}  // namespace rochdale::rpc
