@@ -68,11 +68,6 @@ inline absl::Status ValidateParameter(absl::string_view name, absl::string_view 
 // True where going from `from` to `to` makes the parameter stricter or leaves it equal.
 bool Tightens(const ParameterInfo& info, int64_t from, int64_t to);
 
-// Checks that hold between parameters (splits sum to 10,000 basis points, ...).
-// PARAMETER_OUT_OF_BOUNDS with the rule that is broken.
-class ParameterSet;
-absl::Status ValidateTogether(const ParameterSet& set);
-
 // A value for every parameter: the defaults, less what was set. A value type.
 class ParameterSet {
  public:
@@ -100,5 +95,9 @@ class ParameterSet {
   int64_t Number(absl::string_view name, ParameterType type) const;
   std::map<std::string, int64_t, std::less<>> values_;
 };
+
+// Checks that hold between parameters (splits sum to 10,000 basis points, ...).
+// PARAMETER_OUT_OF_BOUNDS with the rule that is broken.
+absl::Status ValidateTogether(const ParameterSet& set);
 
 }  // namespace rochdale::config
