@@ -1,5 +1,25 @@
 include(Catch)
 
+option(ROCHDALE_STRICT "A target whose sources are not all there stops the configuration" OFF)
+
+# Sets `out` if a source is missing. Without ROCHDALE_STRICT such a target is left out with a
+# warning, so that a part in the making does not stop the others from being built.
+function(rochdale_incomplete name out)
+  foreach(source ${ARGN})
+    cmake_path(ABSOLUTE_PATH source OUTPUT_VARIABLE path)
+    get_source_file_property(generated ${source} GENERATED)
+    if(NOT generated AND NOT EXISTS ${path})
+      if(ROCHDALE_STRICT)
+        message(SEND_ERROR "${name} lacks ${path}")
+      else()
+        message(WARNING "${name} is left out: it lacks ${path}")
+      endif()
+      set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${path})
+      set(${out} TRUE PARENT_SCOPE)
+    endif()
+  endforeach()
+endfunction()
+
 # rochdale_library(NAME SOURCES a.cc ... DEPS other ...): the static library rochdale_NAME.
 # DEPS may name our own libraries without the prefix, or any CMake target.
 function(rochdale_resolve_deps out)
@@ -16,6 +36,10 @@ endfunction()
 
 function(rochdale_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  rochdale_incomplete(${name} incomplete ${ARG_SOURCES})
+  if(incomplete)
+    return()
+  endif()
   add_library(rochdale_${name} STATIC ${ARG_SOURCES})
   rochdale_resolve_deps(deps ${ARG_DEPS})
   target_link_libraries(rochdale_${name} PUBLIC rochdale_options ${deps})
@@ -24,6 +48,10 @@ endfunction()
 # rochdale_program(NAME SOURCES main.cc ... DEPS ...): the executable rochdale-NAME in build/.../bin.
 function(rochdale_program name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  rochdale_incomplete(${name} incomplete ${ARG_SOURCES})
+  if(incomplete)
+    return()
+  endif()
   add_executable(rochdale-${name} ${ARG_SOURCES})
   rochdale_resolve_deps(deps ${ARG_DEPS})
   target_link_libraries(rochdale-${name} PRIVATE rochdale_options ${deps})
@@ -35,6 +63,10 @@ endfunction()
 # build/.../tests, every TEST_CASE one ctest test.
 function(rochdale_test name)
   cmake_parse_arguments(ARG "" "LABEL" "SOURCES;DEPS" ${ARGN})
+  rochdale_incomplete(${name} incomplete ${ARG_SOURCES})
+  if(incomplete)
+    return()
+  endif()
   add_executable(${name} ${ARG_SOURCES})
   rochdale_resolve_deps(deps ${ARG_DEPS})
   target_link_libraries(${name} PRIVATE rochdale_options rochdale_test_main ${deps})
