@@ -108,6 +108,8 @@ const std::vector<ReasonInfo>& Reasons() {
        "The chunk does not start where the upload stands; resume at the offset in the message."},
       {"UPLOAD_INCOMPLETE", StatusCode::kFailedPrecondition, "Bytes are missing; upload the rest first."},
       {"UPLOAD_TOO_LARGE", StatusCode::kInvalidArgument, "The blob is larger than the declared limit."},
+      {"STORE_FULL", StatusCode::kResourceExhausted,
+       "The blob store has no room for this many bytes; the operator has to make some."},
       {"DIGEST_MISMATCH", StatusCode::kDataLoss, "Bytes do not have the SHA-256 that was declared."},
       {"TENSOR_MALFORMED", StatusCode::kInvalidArgument,
        "Not a well-formed safetensors file within limits (header, offsets, names, dtypes, sizes)."},
