@@ -7,24 +7,21 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "libs/tensor/grid.h"
 
 namespace rochdale::learning {
 
 inline constexpr int kParameterBits = 20;    // parameters and updates: 2^-20
 inline constexpr int kInputBits = 8;         // inputs: p / 256
 inline constexpr int kActivationBits = 16;   // hidden activations: 2^-16
-inline constexpr int32_t kGridMax = (8 << kParameterBits) - 1;  // 8 - 2^-20 = 8,388,607 units
+inline constexpr int32_t kGridMax = tensor::kGridUnitsMax;  // 8 - 2^-20 = 8,388,607 units
 
 // Parameters or updates in canonical order (model.h), in grid units.
 using GridVector = std::vector<int32_t>;
 using GridSpan = absl::Span<const int32_t>;
 
-// To the nearest grid point, ties to the even unit, saturating at +-kGridMax (infinities too).
-// `value` is not NaN (NaN gives 0).
-int32_t GridFromReal(double value);
-double RealFromGrid(int32_t units);
-
-// Element by element as above; TENSOR_NOT_FINITE naming the first NaN or infinity.
+// Element by element to the nearest grid point, ties to even, saturating at +-kGridMax
+// (tensor::RoundToGrid); TENSOR_NOT_FINITE naming the first NaN or infinity.
 absl::StatusOr<GridVector> GridFromF32(absl::Span<const float> values);
 absl::StatusOr<GridVector> GridFromF64(absl::Span<const double> values);
 std::vector<float> F32FromGrid(GridSpan units);  // exact
@@ -44,9 +41,11 @@ GridVector WeightUpdate(GridSpan update, int64_t numerator, int64_t denominator)
 // updates.
 GridVector ApplyUpdates(GridSpan base, absl::Span<const GridSpan> updates, uint64_t mask);
 
-// The squared norm in units of 2^-40 (exact while the length is at most kParametersMax and the
-// values are on the grid: below 2^73).
-absl::Status CheckOnGridBounds(GridSpan units);  // TENSOR_NOT_FINITE where |value| > kGridMax
+// TENSOR_NOT_FINITE naming the first value beyond +-kGridMax.
+absl::Status CheckOnGridBounds(GridSpan units);
+
+// The squared norm in units of 2^-40, exact: below 2^73 for a model within its limits. Values are
+// within the grid.
 unsigned __int128 SquaredNorm(GridSpan units);
 
 }  // namespace rochdale::learning

@@ -1,11 +1,12 @@
 // The typed model architectures of a cooperative, their parameters in canonical order, and their
 // initial parameters. Pure values; no torch.
 //
-// Canonical order of the flat parameter vector: layer by layer from the input; within a layer the
-// weight [out, in] in row-major order, then the bias [out]. Names are those of PyTorch's
-// nn.Sequential(Linear, ReLU, Linear, ..., Linear).state_dict(): "0.weight", "0.bias", "2.weight",
-// "2.bias", ...: layer l is module 2 l, since a ReLU stands between two layers. A softmax
-// regression is nn.Sequential(Linear): "0.weight", "0.bias".
+// Parameters are named as in PyTorch's nn.Sequential(Linear, ReLU, Linear, ..., Linear).state_dict():
+// "0.weight" [out, in], "0.bias" [out], "2.weight", ...: layer l is module 2 l, since a ReLU stands
+// between two layers. A softmax regression is nn.Sequential(Linear): "0.weight", "0.bias".
+// Canonical order of the flat parameter vector: tensors by name, bytewise, as in libs/tensor/flat.h
+// and in a safetensors file ("0.bias", "0.weight", "10.bias", ..., "2.bias", "2.weight", ...);
+// each row-major.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +15,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "libs/tensor/manifest.h"
 
 namespace rochdale::learning {
 
@@ -50,6 +52,7 @@ absl::StatusOr<ModelSpec> ParseModelSpec(absl::string_view json);
 struct ParameterTensor {
   std::string name;            // "2.weight"
   std::vector<int64_t> shape;  // {128, 256}
+  int layer = 0;               // from the input, 0 ..
   int64_t offset = 0;          // of its first element in the flat vector
   int64_t size = 0;            // elements
 };
@@ -58,7 +61,7 @@ struct ParameterTensor {
 std::vector<ParameterTensor> ParameterTensors(const ModelSpec& spec);
 int64_t ParameterCount(const ModelSpec& spec);
 
-// One linear layer in the flat vector: weight[out][in] at weight_offset, then bias[out].
+// One linear layer: where its weight[out][in] and bias[out] lie in the flat vector.
 struct LinearLayer {
   int inputs = 0;
   int outputs = 0;
@@ -66,7 +69,11 @@ struct LinearLayer {
   int64_t bias_offset = 0;
   std::string name;  // "2": the module; its tensors are "2.weight" and "2.bias"
 };
+// From the input to the logits.
 std::vector<LinearLayer> LinearLayers(const ModelSpec& spec);
+
+// The manifest of checkpoints (kF32), updates (kF32) and effective updates (kI32) of this model.
+tensor::TensorManifest ManifestOf(const ModelSpec& spec, tensor::DType dtype);
 
 // Initial parameters on the grid (units of 2^-20), uniform in +-1/sqrt(fan_in) for weights and
 // biases, as nn.Linear starts. Reproducible with integers and SHA-256 alone:

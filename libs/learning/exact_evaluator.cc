@@ -1,0 +1,86 @@
+#include "libs/learning/exact_evaluator.h"
+
+#include <cblas.h>
+
+#include "libs/base/status_macros.h"
+#include "libs/learning/exact_evaluation.h"
+#include "libs/learning/exact_math.h"
+
+namespace rochdale::learning {
+namespace {
+
+// A sink that fills a loss matrix.
+auto LossSink(const ModelSpec& spec, Rows rows, LossMatrix& matrix) {
+  return [&spec, rows, &matrix](int64_t candidate, int64_t first, int n, double* logits) {
+    CrossEntropyNanonats(logits, n, spec.classes(), rows.labels.data() + first, n,
+                         matrix.losses.data() + candidate * matrix.rows + first);
+  };
+}
+
+LossMatrix EmptyMatrix(int64_t candidates, int64_t rows) {
+  return {candidates, rows, std::vector<int64_t>(candidates * rows)};
+}
+
+absl::Status CheckInputs(const ModelSpec& spec, Rows rows) {
+  RETURN_IF_ERROR(ValidateModelSpec(spec));
+  return CheckRows(rows, spec);
+}
+
+}  // namespace
+
+absl::StatusOr<LossMatrix> EvaluateCoalitions(const ModelSpec& spec, GridSpan base,
+                                              absl::Span<const GridSpan> updates,
+                                              absl::Span<const uint64_t> masks, Rows rows,
+                                              const EvaluationOptions& options) {
+  RETURN_IF_ERROR(CheckInputs(spec, rows));
+  LossMatrix matrix = EmptyMatrix(masks.size(), rows.count());
+  ExactEvaluation evaluation(spec, rows, options);
+  RETURN_IF_ERROR(
+      evaluation.RunCoalitions(base, updates, masks, LossSink(spec, rows, matrix)));
+  return matrix;
+}
+
+absl::StatusOr<LossMatrix> EvaluateCheckpoints(const ModelSpec& spec,
+                                               absl::Span<const GridSpan> candidates, Rows rows,
+                                               const EvaluationOptions& options) {
+  RETURN_IF_ERROR(CheckInputs(spec, rows));
+  LossMatrix matrix = EmptyMatrix(candidates.size(), rows.count());
+  ExactEvaluation evaluation(spec, rows, options);
+  RETURN_IF_ERROR(evaluation.RunCheckpoints(candidates, LossSink(spec, rows, matrix)));
+  return matrix;
+}
+
+absl::StatusOr<int64_t> CountCorrect(const ModelSpec& spec, GridSpan parameters, Rows rows,
+                                     const EvaluationOptions& options) {
+  RETURN_IF_ERROR(CheckInputs(spec, rows));
+  int64_t correct = 0;
+  auto sink = [&](int64_t, int64_t first, int n, const double* logits) {
+    for (int r = 0; r < n; ++r) {
+      int best = 0;
+      for (int j = 1; j < spec.classes(); ++j) {
+        if (logits[j * n + r] > logits[best * n + r]) best = j;
+      }
+      correct += best == rows.labels[first + r];
+    }
+  };
+  ExactEvaluation evaluation(spec, rows, options);
+  RETURN_IF_ERROR(evaluation.RunCheckpoints({parameters}, sink));
+  return correct;
+}
+
+void UseOneThread() { openblas_set_num_threads(1); }
+
+int LargestUpdate(absl::Span<const GridSpan> updates, uint64_t mask) {
+  int largest = -1;
+  unsigned __int128 norm = 0;
+  for (size_t i = 0; i < updates.size(); ++i) {
+    if (!(mask >> i & 1)) continue;
+    const unsigned __int128 candidate = SquaredNorm(updates[i]);
+    if (largest >= 0 && candidate <= norm) continue;
+    largest = static_cast<int>(i);
+    norm = candidate;
+  }
+  return largest;
+}
+
+}  // namespace rochdale::learning

@@ -1,0 +1,121 @@
+#include "libs/learning/exact_math.h"
+
+#include <cstring>
+
+#include "libs/learning/vector_clones.h"
+
+#ifdef __FAST_MATH__
+#error "libs/learning must be compiled with IEEE arithmetic"
+#endif
+
+namespace rochdale::learning {
+namespace {
+
+constexpr double kMagic = 0x1.8p+52;
+constexpr double kLog2E = 0x1.71547652b82fep+0;
+constexpr double kLn2High = 0x1.62e42fefa38p-1;
+constexpr double kLn2Low = 0x1.ef35793c7673p-45;
+constexpr double kExpUnderflow = -700;
+
+// 1 / i!: a division of exact integers, so the nearest binary64.
+constexpr double kExpCoefficients[14] = {
+    1.0,           1.0,           1.0 / 2,         1.0 / 6,         1.0 / 24,
+    1.0 / 120,     1.0 / 720,     1.0 / 5040,      1.0 / 40320,     1.0 / 362880,
+    1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800.0};
+
+// 2 / (2 i + 1), i = 0 .. 10 (the first is not used).
+constexpr double kLogCoefficients[11] = {2.0,      2.0 / 3,  2.0 / 5,  2.0 / 7,  2.0 / 9, 2.0 / 11,
+                                         2.0 / 13, 2.0 / 15, 2.0 / 17, 2.0 / 19, 2.0 / 21};
+
+constexpr double kSqrt2 = 0x1.6a09e667f3bcdp+0;
+
+template <typename To, typename From>
+inline To BitCast(From from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  std::memcpy(&to, &from, sizeof(to));
+  return to;
+}
+
+// Branch-free, so that the loops below vectorise.
+[[gnu::always_inline]] inline double Exp(double x) {
+  const double clamped = x < kExpUnderflow ? kExpUnderflow : x;
+  const double shifted = clamped * kLog2E + kMagic;  // its low bits hold k
+  const double k = shifted - kMagic;
+  const double r = (clamped - k * kLn2High) - k * kLn2Low;
+  double p = kExpCoefficients[13];
+#pragma GCC unroll 13
+  for (int i = 12; i >= 0; --i) p = p * r + kExpCoefficients[i];
+  const uint64_t scale = (BitCast<uint64_t>(shifted) << 52) + (uint64_t{1023} << 52);
+  const double result = p * BitCast<double>(scale);
+  return x < kExpUnderflow ? 0.0 : result;
+}
+
+[[gnu::always_inline]] inline double Log(double s) {
+  const uint64_t bits = BitCast<uint64_t>(s);
+  constexpr uint64_t kMantissa = (uint64_t{1} << 52) - 1;
+  double m = BitCast<double>((bits & kMantissa) | (uint64_t{1023} << 52));
+  int64_t exponent = static_cast<int64_t>(bits >> 52) - 1023;
+  if (m >= kSqrt2) {
+    m = m * 0.5;
+    ++exponent;
+  }
+  const double e = static_cast<double>(exponent);
+  const double g = m - 1.0;
+  const double f = g / (g + 2.0);
+  const double w = f * f;
+  double q = kLogCoefficients[10];
+#pragma GCC unroll 9
+  for (int i = 9; i >= 1; --i) q = q * w + kLogCoefficients[i];
+  q = q * w;
+  return e * kLn2High + ((g - f * (g - q)) + e * kLn2Low);
+}
+
+constexpr int kChunk = 64;  // rows at a time, so that top and sum stay in registers and L1
+
+// top[r] = the largest logit of each of n rows.
+ROCHDALE_VECTOR_CLONES
+void FindTop(const double* logits, int64_t stride, int classes, int n, double* top) {
+  for (int r = 0; r < n; ++r) top[r] = logits[r];
+  for (int j = 1; j < classes; ++j) {
+    const double* z = logits + j * stride;
+    for (int r = 0; r < n; ++r) top[r] = z[r] > top[r] ? z[r] : top[r];
+  }
+}
+
+// logits become z - top, and sum[r] the sum of their exponentials in the order of classes.
+ROCHDALE_VECTOR_CLONES
+void SumExponentials(double* logits, int64_t stride, int classes, int n, const double* top,
+                     double* sum) {
+  for (int r = 0; r < n; ++r) sum[r] = 0;
+  for (int j = 0; j < classes; ++j) {
+    double* z = logits + j * stride;
+    for (int r = 0; r < n; ++r) {
+      const double d = z[r] - top[r];
+      z[r] = d;
+      sum[r] = sum[r] + Exp(d);
+    }
+  }
+}
+
+}  // namespace
+
+double ExactExp(double x) { return Exp(x); }
+double ExactLog(double s) { return Log(s); }
+
+void CrossEntropyNanonats(double* logits, int64_t stride, int classes, const int32_t* labels,
+                          int64_t rows, int64_t* loss_nanonats) {
+  double top[kChunk], sum[kChunk];
+  for (int64_t first = 0; first < rows; first += kChunk) {
+    const int n = static_cast<int>(rows - first < kChunk ? rows - first : kChunk);
+    double* chunk = logits + first;
+    FindTop(chunk, stride, classes, n, top);
+    SumExponentials(chunk, stride, classes, n, top, sum);
+    for (int r = 0; r < n; ++r) {
+      const double loss = Log(sum[r]) - chunk[labels[first + r] * stride + r];
+      loss_nanonats[first + r] = static_cast<int64_t>((loss * 1e9 + kMagic) - kMagic);
+    }
+  }
+}
+
+}  // namespace rochdale::learning
