@@ -1,0 +1,297 @@
+#include "services/attribution/evidence.h"
+
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "libs/base/errors.h"
+#include "libs/base/status_macros.h"
+#include "libs/learning/grid.h"
+
+namespace rochdale::attribution {
+namespace {
+
+using Json = nlohmann::json;  // objects keep their keys sorted, bytewise
+
+std::string Decimal(absl::int128 value) {
+  if (value < 0) return absl::StrCat("-", Decimal(-value));
+  const absl::uint128 magnitude = static_cast<absl::uint128>(value);
+  if (magnitude <= std::numeric_limits<uint64_t>::max()) {
+    return absl::StrCat(static_cast<uint64_t>(magnitude));
+  }
+  std::string digits;
+  for (absl::uint128 rest = magnitude; rest != 0; rest /= 10) {
+    digits.insert(digits.begin(), static_cast<char>('0' + static_cast<int>(rest % 10)));
+  }
+  return digits;
+}
+
+absl::string_view PresetName(learning::CreditPreset preset) {
+  return preset == learning::CreditPreset::kLiteral ? "literal" : "hardened";
+}
+
+bool HasAllMasks(const Evidence& evidence) {
+  return evidence.updates.size() <= static_cast<size_t>(learning::kExactShapleyMax);
+}
+
+// Reads members of a JSON value; the first that is missing or of another type is remembered, and
+// everything read after it is empty.
+class Reader {
+ public:
+  explicit Reader(const Json& json) : json_(json) {}
+
+  template <typename T>
+  T Typed(const char* key) {  // Id<> and Digest by their text forms
+    auto parsed = T::Parse(Text(key));
+    if (parsed.ok()) return *parsed;
+    Fail(key);
+    return T{};
+  }
+  int64_t Int(const char* key) {
+    const Json* value = Find(key);
+    if (value != nullptr && value->is_number_integer()) return value->get<int64_t>();
+    Fail(key);
+    return 0;
+  }
+  bool Bool(const char* key) {
+    const Json* value = Find(key);
+    if (value != nullptr && value->is_boolean()) return value->get<bool>();
+    Fail(key);
+    return false;
+  }
+  std::string Text(const char* key) {
+    const Json* value = Find(key);
+    if (value != nullptr && value->is_string()) return value->get<std::string>();
+    Fail(key);
+    return "";
+  }
+  const Json& Array(const char* key) {
+    static const Json* empty = new Json(Json::array());
+    const Json* value = Find(key);
+    if (value != nullptr && value->is_array()) return *value;
+    Fail(key);
+    return *empty;
+  }
+  const Json& Member(const char* key) {
+    static const Json* empty = new Json(Json::object());
+    const Json* value = Find(key);
+    if (value != nullptr && value->is_object()) return *value;
+    Fail(key);
+    return *empty;
+  }
+  bool Has(const char* key) const { return json_.is_object() && json_.contains(key); }
+  void Fail(absl::string_view key) {
+    if (status_.ok()) {
+      status_ = Error("BAD_REQUEST", absl::StrCat("evidence: ", key, " is missing or malformed"));
+    }
+  }
+  void Also(const Reader& other) {
+    if (status_.ok()) status_ = other.status_;
+  }
+  const absl::Status& status() const { return status_; }
+
+ private:
+  const Json* Find(const char* key) const {
+    return Has(key) ? &json_.at(key) : nullptr;
+  }
+  const Json& json_;
+  absl::Status status_;
+};
+
+absl::int128 ParseInt128(const Json& value, Reader& reader, const char* key) {
+  absl::int128 result = 0;
+  if (!value.is_string() || !absl::SimpleAtoi(value.get<std::string>(), &result)) reader.Fail(key);
+  return result;
+}
+
+uint64_t ParseMask(const Json& value, Reader& reader, const char* key) {
+  uint64_t result = 0;
+  if (!value.is_string() || !absl::SimpleAtoi(value.get<std::string>(), &result)) reader.Fail(key);
+  return result;
+}
+
+void ReadUpdates(Reader& reader, Evidence& evidence) {
+  for (const Json& item : reader.Array("updates")) {
+    Reader one(item);
+    evidence.updates.push_back({one.Typed<UpdateId>("update_id"),
+                                one.Typed<PrincipalId>("principal_id"),
+                                one.Typed<crypto::Digest>("effective_sha256")});
+    reader.Also(one);
+  }
+  const size_t k = evidence.updates.size();
+  if (k < 1 || k > static_cast<size_t>(kContributorsMax)) reader.Fail("updates");
+}
+
+void ReadCredits(Reader& reader, Evidence& evidence) {
+  for (const Json& item : reader.Array("credits")) {
+    Reader one(item);
+    evidence.credits.push_back({.update = one.Typed<UpdateId>("update_id"),
+                                .credit = one.Int("credit_nanonats"),
+                                .estimate = one.Int("estimate_nanonats"),
+                                .standard_error = one.Int("standard_error_nanonats"),
+                                .solo = one.Int("solo_nanonats"),
+                                .leave_one_out = one.Int("leave_one_out_nanonats"),
+                                .harmful = one.Bool("harmful")});
+    reader.Also(one);
+  }
+  if (evidence.credits.size() != evidence.updates.size()) reader.Fail("credits");
+}
+
+void ReadRule(Reader& reader, Evidence& evidence) {
+  Reader rule(reader.Member("credit_rule"));
+  const std::string preset = rule.Text("preset");
+  if (preset == "literal") {
+    evidence.rule.preset = learning::CreditPreset::kLiteral;
+  } else if (preset != "hardened") {
+    rule.Fail("preset");
+  }
+  const auto estimator = ParseEstimator(rule.Text("estimator"));
+  if (estimator.ok()) evidence.rule.estimator = *estimator;
+  else rule.Fail("estimator");
+  evidence.rule.z_gate_micro = rule.Int("z_gate_micro");
+  evidence.rule.z_bound_micro = rule.Int("z_bound_micro");
+  for (const int64_t z : {evidence.rule.z_gate_micro, evidence.rule.z_bound_micro}) {
+    if (z < 0 || z > 10'000'000) rule.Fail("credit_rule");
+  }
+  reader.Also(rule);
+}
+
+void ReadSums(Reader& reader, Evidence& evidence) {
+  if (reader.Has("masks")) {
+    for (const Json& item : reader.Array("masks")) {
+      evidence.masks.push_back(ParseMask(item, reader, "masks"));
+    }
+  } else if (HasAllMasks(evidence) && reader.status().ok()) {
+    evidence.masks = GameMasks(static_cast<int>(evidence.updates.size()));
+  }
+  for (const Json& item : reader.Array("coalition_loss_sums")) {
+    evidence.coalition_loss_sums.push_back(ParseInt128(item, reader, "coalition_loss_sums"));
+  }
+  if (evidence.coalition_loss_sums.size() != evidence.masks.size()) {
+    reader.Fail("coalition_loss_sums");
+  }
+}
+
+void ReadDraw(Reader& reader, Evidence& evidence) {
+  evidence.seed = reader.Typed<crypto::Digest>("seed");
+  evidence.seed_sha256 = reader.Typed<crypto::Digest>("seed_sha256");
+  evidence.pool = reader.Typed<crypto::Digest>("pool_sha256");
+  evidence.split_seed = reader.Typed<crypto::Digest>("split_seed");
+  evidence.pool_rows = reader.Int("pool_rows");
+  evidence.visible_rows = reader.Int("visible_rows");
+  for (const Json& item : reader.Array("retired_rounds")) {
+    const auto id = item.is_string() ? RoundId::Parse(item.get<std::string>())
+                                     : absl::StatusOr<RoundId>(absl::InvalidArgumentError(""));
+    if (id.ok()) evidence.retired_rounds.push_back(*id);
+    else reader.Fail("retired_rounds");
+  }
+  for (const Json& item : reader.Array("rows")) {
+    if (!item.is_number_integer()) {
+      reader.Fail("rows");
+      break;
+    }
+    evidence.rows.push_back(item.get<int64_t>());
+  }
+  evidence.rows_sha256 = reader.Typed<crypto::Digest>("rows_sha256");
+  const int64_t rows = evidence.pool_rows;
+  if (rows < 1 || rows > int64_t{1} << 31) reader.Fail("pool_rows");
+  if (evidence.visible_rows < 0 || evidence.visible_rows > rows) reader.Fail("visible_rows");
+}
+
+}  // namespace
+
+std::string EvidenceToJson(const Evidence& evidence) {
+  Json json;
+  json["format"] = 1;
+  json["round_id"] = evidence.round.ToString();
+  json["cooperative_id"] = evidence.cooperative.ToString();
+  json["number"] = evidence.number;
+  json["model"] = Json::parse(learning::ModelSpecToJson(evidence.model));
+  json["base_sha256"] = evidence.base.ToString();
+  json["next_sha256"] = evidence.next.ToString();
+  json["best_sha256"] = evidence.best.ToString();
+  json["lineages"] = evidence.lineages;
+  json["updates"] = Json::array();
+  for (const EvidenceUpdate& update : evidence.updates) {
+    json["updates"].push_back({{"update_id", update.update.ToString()},
+                               {"principal_id", update.principal.ToString()},
+                               {"effective_sha256", update.effective.ToString()}});
+  }
+  json["seed"] = evidence.seed.ToString();
+  json["seed_sha256"] = evidence.seed_sha256.ToString();
+  json["pool_sha256"] = evidence.pool.ToString();
+  json["split_seed"] = evidence.split_seed.ToString();
+  json["pool_rows"] = evidence.pool_rows;
+  json["visible_rows"] = evidence.visible_rows;
+  json["retired_rounds"] = Json::array();
+  for (const RoundId& round : evidence.retired_rounds) {
+    json["retired_rounds"].push_back(round.ToString());
+  }
+  json["rows"] = evidence.rows;
+  json["rows_sha256"] = evidence.rows_sha256.ToString();
+  json["credit_rule"] = {{"preset", std::string(PresetName(evidence.rule.preset))},
+                         {"estimator", std::string(EstimatorName(evidence.rule.estimator))},
+                         {"z_gate_micro", evidence.rule.z_gate_micro},
+                         {"z_bound_micro", evidence.rule.z_bound_micro}};
+  if (!HasAllMasks(evidence)) {
+    json["masks"] = Json::array();
+    for (const uint64_t mask : evidence.masks) json["masks"].push_back(absl::StrCat(mask));
+  }
+  json["coalition_loss_sums"] = Json::array();
+  for (const absl::int128 sum : evidence.coalition_loss_sums) {
+    json["coalition_loss_sums"].push_back(Decimal(sum));
+  }
+  json["best_loss_sum"] = Decimal(evidence.best_loss_sum);
+  json["losses_root"] = evidence.losses_root.ToString();
+  json["applied_mask"] = absl::StrCat(evidence.applied_mask);
+  json["credits"] = Json::array();
+  for (const EvidenceCredit& credit : evidence.credits) {
+    json["credits"].push_back({{"update_id", credit.update.ToString()},
+                               {"credit_nanonats", credit.credit},
+                               {"estimate_nanonats", credit.estimate},
+                               {"standard_error_nanonats", credit.standard_error},
+                               {"solo_nanonats", credit.solo},
+                               {"leave_one_out_nanonats", credit.leave_one_out},
+                               {"harmful", credit.harmful}});
+  }
+  return json.dump();
+}
+
+absl::StatusOr<Evidence> ParseEvidence(absl::string_view text) {
+  const Json json = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return Error("BAD_REQUEST", "evidence is no JSON object");
+  Reader reader(json);
+  Evidence evidence;
+  if (reader.Int("format") != 1) reader.Fail("format");
+  evidence.round = reader.Typed<RoundId>("round_id");
+  evidence.cooperative = reader.Typed<CooperativeId>("cooperative_id");
+  evidence.number = reader.Int("number");
+  const auto model = learning::ParseModelSpec(reader.Member("model").dump());
+  if (model.ok()) evidence.model = *model;
+  else reader.Fail("model");
+  evidence.base = reader.Typed<crypto::Digest>("base_sha256");
+  evidence.next = reader.Typed<crypto::Digest>("next_sha256");
+  evidence.best = reader.Typed<crypto::Digest>("best_sha256");
+  evidence.lineages = reader.Int("lineages");
+  if (evidence.lineages < 1 || evidence.lineages > int64_t{1} << 31) reader.Fail("lineages");
+  ReadUpdates(reader, evidence);
+  ReadDraw(reader, evidence);
+  ReadRule(reader, evidence);
+  ReadSums(reader, evidence);
+  if (json.contains("best_loss_sum")) {
+    evidence.best_loss_sum = ParseInt128(json["best_loss_sum"], reader, "best_loss_sum");
+  }
+  evidence.losses_root = reader.Typed<crypto::Digest>("losses_root");
+  if (json.contains("applied_mask")) {
+    evidence.applied_mask = ParseMask(json["applied_mask"], reader, "applied_mask");
+  }
+  ReadCredits(reader, evidence);
+  RETURN_IF_ERROR(reader.status());
+  // One spelling: also refuses unknown keys, repeated keys and other number forms.
+  if (EvidenceToJson(evidence) != text) {
+    return Error("BAD_REQUEST", "evidence is not in its canonical form");
+  }
+  return evidence;
+}
+
+}  // namespace rochdale::attribution

@@ -1,0 +1,109 @@
+// The evidence of a closed round: everything an auditor needs to recompute its credits, as one
+// canonical JSON document (keys sorted, no spaces, integers beyond 2^53 as decimal strings). Its
+// SHA-256 is in the log (EVIDENCE_MADE, CREDIT_ASSIGNED). docs/evidence.md describes the bytes.
+//
+//   {"base_sha256":hex,"best_loss_sum":"..","best_sha256":hex,"coalition_loss_sums":["..",...],
+//    "cooperative_id":uuid,
+//    "credit_rule":{"estimator":word,"preset":word,"z_bound_micro":n,"z_gate_micro":n},
+//    "credits":[{"credit_nanonats":n,"estimate_nanonats":n,"harmful":bool,
+//                "leave_one_out_nanonats":n,"solo_nanonats":n,"standard_error_nanonats":n,
+//                "update_id":uuid},...],
+//    "applied_mask":"..","format":1,"lineages":n,"losses_root":hex,"masks":["..",...],
+//    "model":{"kind":word,"layer_sizes":[n,...]},"next_sha256":hex,"number":n,
+//    "pool_rows":n,"pool_sha256":hex,"retired_rounds":[uuid,...],"round_id":uuid,"rows":[n,...],
+//    "rows_sha256":hex,"seed":hex,"seed_sha256":hex,"split_seed":hex,
+//    "updates":[{"effective_sha256":hex,"principal_id":uuid,"update_id":uuid},...],
+//    "visible_rows":n}
+//   updates and credits are in bit order; masks is absent where all 2^k coalitions were evaluated
+//   (then coalition_loss_sums[mask]), else coalition_loss_sums[i] belongs to masks[i].
+//   applied_mask is a decimal string.
+// No gRPC, no database, no torch: the service writes it, the offline verifier links it.
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/numeric/int128.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "libs/base/ids.h"
+#include "libs/crypto/sha256.h"
+#include "libs/learning/model.h"
+#include "services/attribution/game.h"
+
+namespace rochdale::attribution {
+
+struct EvidenceUpdate {
+  UpdateId update;
+  PrincipalId principal;
+  crypto::Digest effective;  // blob: safetensors I32, units of 2^-20
+
+  bool operator==(const EvidenceUpdate&) const = default;
+};
+
+struct EvidenceCredit {
+  UpdateId update;
+  int64_t credit = 0;  // nano-nats per row
+  int64_t estimate = 0;
+  int64_t standard_error = 0;
+  int64_t solo = 0;
+  int64_t leave_one_out = 0;
+  bool harmful = false;
+
+  bool operator==(const EvidenceCredit&) const = default;
+};
+
+struct Evidence {
+  RoundId round;
+  CooperativeId cooperative;
+  int64_t number = 0;
+  learning::ModelSpec model;
+  crypto::Digest base;  // blobs: safetensors F32 on the grid
+  crypto::Digest next;
+  crypto::Digest best;
+  int64_t lineages = 0;  // n: e_i = round_half_even(u_i / n)
+  std::vector<EvidenceUpdate> updates;
+  // How the rows were drawn (draw.h).
+  crypto::Digest seed;         // 32 bytes, not a digest of anything
+  crypto::Digest seed_sha256;  // committed to when the round opened
+  crypto::Digest pool;
+  crypto::Digest split_seed;
+  int64_t pool_rows = 0;
+  int64_t visible_rows = 0;
+  std::vector<RoundId> retired_rounds;  // whose rows were no longer drawn
+  std::vector<int64_t> rows;
+  crypto::Digest rows_sha256;  // blob: these rows as a dataset; published once retired
+  GameRule rule;
+  std::vector<uint64_t> masks;  // that were evaluated, increasing
+  std::vector<absl::int128> coalition_loss_sums;
+  absl::int128 best_loss_sum = 0;
+  crypto::Digest losses_root;
+  uint64_t applied_mask = 0;
+  std::vector<EvidenceCredit> credits;
+};
+
+std::string EvidenceToJson(const Evidence& evidence);
+
+// BAD_REQUEST for anything but the bytes that EvidenceToJson gives for some evidence.
+absl::StatusOr<Evidence> ParseEvidence(absl::string_view json);
+
+// The bytes of a blob by digest (verified by the caller's store), or why they are not there.
+using BlobSource = absl::FunctionRef<absl::StatusOr<std::string>(const crypto::Digest&)>;
+
+// Evaluates everything again from the blobs (base, best, effective updates, rows) and says what
+// does not follow: the first difference, by the name of its field. OK where the seed opens its
+// commitment, every sum, the root, gate, credits and the next checkpoint are the same integers.
+// Errors of `blobs` come back as they are (a blob that was deleted is not a false credit).
+// Does not check how the rows were drawn: see CheckDraw.
+absl::Status CheckRecomputation(const Evidence& evidence, BlobSource blobs);
+
+// DIGEST_MISMATCH unless `evidence.rows` follows from the seeds and the rows of the retired rounds
+// (the union of `rows` in the evidence of evidence.retired_rounds). `count_max`: rows per round.
+absl::Status CheckDraw(const Evidence& evidence, const std::set<int64_t>& retired_rows,
+                       int64_t count_max);
+
+}  // namespace rochdale::attribution

@@ -1,0 +1,215 @@
+#include "services/attribution/game.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "absl/strings/str_cat.h"
+#include "libs/base/errors.h"
+#include "libs/base/status_macros.h"
+#include "libs/crypto/canonical.h"
+
+namespace rochdale::attribution {
+namespace {
+
+constexpr absl::string_view kLeafPrefix("\0", 1);
+constexpr absl::string_view kNodePrefix("\1", 1);
+
+// An RFC 6962 root, leaf by leaf, in memory logarithmic in the number of leaves.
+class MerkleAccumulator {
+ public:
+  void Add(absl::string_view leaf) {
+    crypto::Digest digest = crypto::Sha256Of3(kLeafPrefix, leaf, "");
+    for (uint64_t n = count_++; (n & 1) != 0; n >>= 1) {
+      digest = crypto::Sha256Of3(kNodePrefix, peaks_.back().AsBytes(), digest.AsBytes());
+      peaks_.pop_back();
+    }
+    peaks_.push_back(digest);
+  }
+  crypto::Digest Root() const {
+    if (peaks_.empty()) return crypto::Sha256("");
+    crypto::Digest root = peaks_.back();
+    for (size_t i = peaks_.size() - 1; i-- > 0;) {
+      root = crypto::Sha256Of3(kNodePrefix, peaks_[i].AsBytes(), root.AsBytes());
+    }
+    return root;
+  }
+
+ private:
+  std::vector<crypto::Digest> peaks_;  // of perfect subtrees, largest first
+  uint64_t count_ = 0;
+};
+
+void AddLosses(uint64_t mask, absl::Span<const int64_t> losses, MerkleAccumulator& tree) {
+  for (size_t row = 0; row < losses.size(); ++row) {
+    crypto::CanonicalWriter leaf(20);
+    leaf.U64(mask).U32(static_cast<uint32_t>(row)).I64(losses[row]);
+    tree.Add(leaf.bytes());
+  }
+}
+
+uint64_t AllOf(int contributors) { return (uint64_t{1} << contributors) - 1; }
+
+struct Estimates {
+  std::vector<learning::Estimate> payment;
+  std::vector<learning::Estimate> solo;
+  std::vector<learning::Estimate> leave_one_out;
+};
+
+absl::Status CheckShape(const Game& game) {
+  const bool fits = game.contributors >= 1 && game.contributors <= kContributorsMax &&
+                    game.rows >= 2 &&
+                    game.losses.size() == game.masks.size() * static_cast<size_t>(game.rows) &&
+                    game.best.size() == static_cast<size_t>(game.rows) &&
+                    std::is_sorted(game.masks.begin(), game.masks.end());
+  if (fits) return absl::OkStatus();
+  return Error("BAD_REQUEST", "the losses of a game do not fit its coalitions and rows");
+}
+
+absl::StatusOr<Estimates> FullEstimates(const GameRule& rule, const Game& game) {
+  ASSIGN_OR_RETURN(learning::GameEstimates all,
+                   learning::EstimateGame(game.contributors, game.rows, game.losses));
+  Estimates estimates;
+  switch (PaidEstimator(rule.preset, rule.estimator, game.contributors)) {
+    case Estimator::kSolo: estimates.payment = all.solo; break;
+    case Estimator::kShapley: estimates.payment = all.shapley; break;
+    case Estimator::kLeaveOneOut: estimates.payment = all.leave_one_out; break;
+    case Estimator::kBanzhaf: estimates.payment = all.banzhaf; break;
+  }
+  estimates.solo = std::move(all.solo);
+  estimates.leave_one_out = std::move(all.leave_one_out);
+  return estimates;
+}
+
+absl::StatusOr<Estimates> ReducedEstimates(const GameRule& rule, const Game& game) {
+  const uint64_t whole = AllOf(game.contributors);
+  Estimates estimates;
+  for (int i = 0; i < game.contributors; ++i) {
+    const uint64_t bit = uint64_t{1} << i;
+    for (const uint64_t mask : {uint64_t{0}, bit, whole, whole & ~bit}) {
+      if (game.Losses(mask).empty()) {
+        return Error("BAD_REQUEST", absl::StrCat("coalition ", mask, " was not evaluated"));
+      }
+    }
+    estimates.solo.push_back(learning::EstimateDifference(game.Losses(0), game.Losses(bit)));
+    estimates.leave_one_out.push_back(
+        learning::EstimateDifference(game.Losses(whole & ~bit), game.Losses(whole)));
+  }
+  const bool solo =
+      PaidEstimator(rule.preset, rule.estimator, game.contributors) == Estimator::kSolo;
+  estimates.payment = solo ? estimates.solo : estimates.leave_one_out;
+  return estimates;
+}
+
+absl::StatusOr<Estimates> EstimatesOf(const GameRule& rule, const Game& game) {
+  RETURN_IF_ERROR(CheckShape(game));
+  return game.contributors <= learning::kExactShapleyMax ? FullEstimates(rule, game)
+                                                         : ReducedEstimates(rule, game);
+}
+
+learning::CreditRule CreditRuleOf(const GameRule& rule) {
+  return {rule.preset, static_cast<int>(rule.z_gate_micro / 10'000),
+          static_cast<int>(rule.z_bound_micro / 10'000)};
+}
+
+uint64_t MaskWithout(const std::vector<bool>& harmful) {
+  uint64_t mask = 0;
+  for (size_t i = 0; i < harmful.size(); ++i) mask |= uint64_t{!harmful[i]} << i;
+  return mask;
+}
+
+}  // namespace
+
+absl::string_view EstimatorName(Estimator estimator) {
+  switch (estimator) {
+    case Estimator::kSolo: return "solo";
+    case Estimator::kShapley: return "shapley";
+    case Estimator::kLeaveOneOut: return "leave_one_out";
+    case Estimator::kBanzhaf: return "banzhaf";
+  }
+  return "";
+}
+
+absl::StatusOr<Estimator> ParseEstimator(absl::string_view name) {
+  for (const Estimator estimator : {Estimator::kSolo, Estimator::kShapley, Estimator::kLeaveOneOut,
+                                    Estimator::kBanzhaf}) {
+    if (EstimatorName(estimator) == name) return estimator;
+  }
+  return Error("BAD_REQUEST", absl::StrCat("no estimator is named ", name.substr(0, 100)));
+}
+
+Estimator PaidEstimator(learning::CreditPreset preset, Estimator wanted, int contributors) {
+  if (preset == learning::CreditPreset::kLiteral) return Estimator::kSolo;
+  if (contributors <= learning::kExactShapleyMax) return wanted;
+  return wanted == Estimator::kLeaveOneOut ? wanted : Estimator::kSolo;
+}
+
+std::vector<uint64_t> GameMasks(int contributors) {
+  std::vector<uint64_t> masks;
+  const uint64_t whole = AllOf(contributors);
+  if (contributors <= learning::kExactShapleyMax) {
+    for (uint64_t mask = 0; mask <= whole; ++mask) masks.push_back(mask);
+    return masks;
+  }
+  masks = {0, whole};
+  for (int i = 0; i < contributors; ++i) {
+    masks.push_back(uint64_t{1} << i);
+    masks.push_back(whole & ~(uint64_t{1} << i));
+  }
+  std::sort(masks.begin(), masks.end());
+  return masks;
+}
+
+absl::Span<const int64_t> Game::Losses(uint64_t mask) const {
+  const auto found = std::lower_bound(masks.begin(), masks.end(), mask);
+  if (found == masks.end() || *found != mask) return {};
+  return absl::MakeConstSpan(losses).subspan((found - masks.begin()) * rows, rows);
+}
+
+absl::StatusOr<uint64_t> AppliedMask(const GameRule& rule, const Game& game) {
+  ASSIGN_OR_RETURN(const Estimates estimates, EstimatesOf(rule, game));
+  return MaskWithout(learning::GateHarmful(CreditRuleOf(rule), estimates.payment));
+}
+
+absl::StatusOr<GameResult> Settle(const GameRule& rule, const Game& game) {
+  ASSIGN_OR_RETURN(const Estimates estimates, EstimatesOf(rule, game));
+  const learning::CreditRule credit_rule = CreditRuleOf(rule);
+  const std::vector<bool> harmful = learning::GateHarmful(credit_rule, estimates.payment);
+  GameResult result;
+  result.applied_mask = MaskWithout(harmful);
+  const absl::Span<const int64_t> applied = game.Losses(result.applied_mask);
+  if (applied.empty()) return Error("BAD_REQUEST", "the applied coalition was not evaluated");
+  std::vector<int64_t> credits;
+  if (rule.preset == learning::CreditPreset::kHardened) {
+    credits = learning::HardenedCredits(credit_rule, estimates.payment, harmful, game.best, applied,
+                                        nullptr);
+  }
+  for (int i = 0; i < game.contributors; ++i) {
+    ContributorResult one;
+    one.harmful = harmful[i];
+    one.estimate = estimates.payment[i].Mean();
+    one.standard_error = estimates.payment[i].standard_error;
+    one.solo = estimates.solo[i].Mean();
+    one.leave_one_out = estimates.leave_one_out[i].Mean();
+    one.credit = credits.empty() ? std::max<int64_t>(one.solo, 0) : credits[i];
+    one.disagreement = rule.preset == learning::CreditPreset::kHardened && one.credit > 0 &&
+                       learning::SignificantlyNegative(estimates.leave_one_out[i],
+                                                       credit_rule.z_gate_hundredths);
+    result.contributors.push_back(one);
+  }
+  return result;
+}
+
+absl::int128 LossSum(absl::Span<const int64_t> losses) {
+  absl::int128 sum = 0;
+  for (const int64_t loss : losses) sum += loss;
+  return sum;
+}
+
+crypto::Digest LossesRoot(const Game& game) {
+  MerkleAccumulator tree;
+  for (const uint64_t mask : game.masks) AddLosses(mask, game.Losses(mask), tree);
+  AddLosses(~uint64_t{0}, game.best, tree);
+  return tree.Root();
+}
+
+}  // namespace rochdale::attribution

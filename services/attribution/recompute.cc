@@ -1,0 +1,117 @@
+// Evaluating a round again from its evidence (evidence.h).
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "libs/base/errors.h"
+#include "libs/base/status_macros.h"
+#include "libs/learning/dataset.h"
+#include "libs/learning/exact_evaluator.h"
+#include "libs/learning/grid.h"
+#include "services/attribution/draw.h"
+#include "services/attribution/evidence.h"
+#include "services/attribution/parameters_file.h"
+
+namespace rochdale::attribution {
+namespace {
+
+absl::Status Differs(absl::string_view field) {
+  return Error("DIGEST_MISMATCH", absl::StrCat("recomputed ", field, " is another one"));
+}
+
+struct Inputs {
+  learning::GridVector base;
+  learning::GridVector best;
+  std::vector<learning::GridVector> weighted;
+  learning::Dataset rows;
+};
+
+absl::StatusOr<Inputs> LoadInputs(const Evidence& evidence, BlobSource blobs) {
+  Inputs inputs;
+  ASSIGN_OR_RETURN(const std::string base, blobs(evidence.base));
+  ASSIGN_OR_RETURN(inputs.base, ParseCheckpoint(base, evidence.model));
+  ASSIGN_OR_RETURN(const std::string best, blobs(evidence.best));
+  ASSIGN_OR_RETURN(inputs.best, ParseCheckpoint(best, evidence.model));
+  for (const EvidenceUpdate& update : evidence.updates) {
+    ASSIGN_OR_RETURN(const std::string bytes, blobs(update.effective));
+    ASSIGN_OR_RETURN(const learning::GridVector effective,
+                     ParseEffectiveUpdate(bytes, evidence.model));
+    inputs.weighted.push_back(learning::WeightUpdate(effective, 1, evidence.lineages));
+  }
+  ASSIGN_OR_RETURN(const std::string rows, blobs(evidence.rows_sha256));
+  ASSIGN_OR_RETURN(inputs.rows, learning::ParseDataset(rows, evidence.model));
+  if (inputs.rows.count() != static_cast<int64_t>(evidence.rows.size())) return Differs("rows");
+  return inputs;
+}
+
+absl::StatusOr<Game> EvaluateGame(const Evidence& evidence, const Inputs& inputs) {
+  const std::vector<learning::GridSpan> updates(inputs.weighted.begin(), inputs.weighted.end());
+  ASSIGN_OR_RETURN(learning::LossMatrix matrix,
+                   learning::EvaluateCoalitions(evidence.model, inputs.base, updates,
+                                                evidence.masks, inputs.rows));
+  Game game;
+  game.contributors = static_cast<int>(updates.size());
+  game.rows = matrix.rows;
+  game.masks = evidence.masks;
+  game.losses = std::move(matrix.losses);
+  const learning::GridSpan best = inputs.best;
+  ASSIGN_OR_RETURN(learning::LossMatrix best_losses,
+                   learning::EvaluateCheckpoints(evidence.model, {best}, inputs.rows));
+  game.best = std::move(best_losses.losses);
+  return game;
+}
+
+absl::Status CompareSums(const Evidence& evidence, const Game& game) {
+  for (size_t i = 0; i < evidence.masks.size(); ++i) {
+    if (LossSum(game.Losses(evidence.masks[i])) != evidence.coalition_loss_sums[i]) {
+      return Differs(absl::StrCat("coalition_loss_sums of ", evidence.masks[i]));
+    }
+  }
+  if (LossSum(game.best) != evidence.best_loss_sum) return Differs("best_loss_sum");
+  if (LossesRoot(game) != evidence.losses_root) return Differs("losses_root");
+  return absl::OkStatus();
+}
+
+absl::Status CompareCredits(const Evidence& evidence, const GameResult& result) {
+  if (result.applied_mask != evidence.applied_mask) return Differs("applied_mask");
+  for (size_t i = 0; i < evidence.credits.size(); ++i) {
+    const ContributorResult& one = result.contributors[i];
+    const EvidenceCredit expected{.update = evidence.updates[i].update,
+                                  .credit = one.credit,
+                                  .estimate = one.estimate,
+                                  .standard_error = one.standard_error,
+                                  .solo = one.solo,
+                                  .leave_one_out = one.leave_one_out,
+                                  .harmful = one.harmful};
+    if (expected != evidence.credits[i]) {
+      return Differs(absl::StrCat("credit of ", evidence.updates[i].update.ToString()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckRecomputation(const Evidence& evidence, BlobSource blobs) {
+  if (crypto::Sha256(evidence.seed.AsBytes()) != evidence.seed_sha256) return Differs("seed_sha256");
+  ASSIGN_OR_RETURN(const Inputs inputs, LoadInputs(evidence, blobs));
+  ASSIGN_OR_RETURN(const Game game, EvaluateGame(evidence, inputs));
+  RETURN_IF_ERROR(CompareSums(evidence, game));
+  ASSIGN_OR_RETURN(const GameResult result, Settle(evidence.rule, game));
+  RETURN_IF_ERROR(CompareCredits(evidence, result));
+  const std::vector<learning::GridSpan> updates(inputs.weighted.begin(), inputs.weighted.end());
+  const std::string next = SerializeCheckpoint(
+      learning::ApplyUpdates(inputs.base, updates, evidence.applied_mask), evidence.model);
+  if (crypto::Sha256(next) != evidence.next) return Differs("next_sha256");
+  return absl::OkStatus();
+}
+
+absl::Status CheckDraw(const Evidence& evidence, const std::set<int64_t>& retired_rows,
+                       int64_t count_max) {
+  const std::vector<int64_t> visible =
+      VisibleRows(evidence.split_seed, evidence.pool_rows, evidence.visible_rows);
+  const std::vector<int64_t> rows = DrawSettlementRows(evidence.seed, evidence.pool_rows, visible,
+                                                       retired_rows, count_max);
+  return rows == evidence.rows ? absl::OkStatus() : Differs("rows");
+}
+
+}  // namespace rochdale::attribution
