@@ -63,6 +63,8 @@ enum class Isolation { kReadCommitted, kRepeatableRead, kSerializable };
 struct TransactOptions {
   Isolation isolation = Isolation::kReadCommitted;
   bool read_only = false;
+  // Instead of the database's statement_timeout_max, where positive.
+  absl::Duration statement_timeout_max = absl::ZeroDuration();
 };
 
 // A connection outside the pool that stays one session: for session-level locks. Thread-compatible.
@@ -140,10 +142,16 @@ class Session {
   // call answers UNAVAILABLE (what the session held, the server has let go).
   absl::Status Transact(absl::Time deadline, absl::FunctionRef<absl::Status(Transaction&)> fn,
                         TransactOptions options = {});
+  // One statement that refuses to run inside a transaction (CREATE DATABASE, VACUUM).
+  absl::Status ExecOutsideTransaction(absl::string_view sql);
   bool broken() const;
 
  private:
   std::unique_ptr<Connection> connection_;
 };
+
+// Makes the database on the server that `options` leads to; OK if it is there. `name` is made of
+// lower-case letters, digits and "_" (INVALID_ARGUMENT otherwise).
+absl::Status CreateDatabaseIfMissing(const DatabaseOptions& options, absl::string_view name);
 
 }  // namespace rochdale::pg

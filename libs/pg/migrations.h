@@ -58,8 +58,10 @@ struct MigrateOptions {
 };
 
 // Applies what is missing, in order. `db` must be allowed to make schemas and roles.
-// FAILED_PRECONDITION if an applied file has changed or is gone from the set; INVALID_ARGUMENT if
-// the set is not numbered 1, 2, ...; else the error of the file that failed (those before it stay).
+// FAILED_PRECONDITION if an applied file has changed, or if one is applied that comes after one
+// that is not; INVALID_ARGUMENT if a set is not numbered 1, 2, ...; else the error of the file that
+// failed (those before it stay). Files that are applied but lie beyond the set are left alone: that
+// is what an older program sees after a rollback.
 // `now` is recorded as applied_at.
 absl::StatusOr<std::vector<MigrationState>> Migrate(Database& db,
                                                     const std::vector<MigrationSet>& sets,

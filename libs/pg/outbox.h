@@ -26,6 +26,10 @@
 #include "libs/base/ids.h"
 #include "libs/pg/database.h"
 
+namespace rochdale::crypto {
+struct Entry;
+}
+
 namespace rochdale::pg {
 
 struct OutboxEntry {
@@ -40,6 +44,10 @@ struct OutboxRow {
   int64_t time_us = 0;
   std::string leaf;
 };
+
+// Encodes the entry and enqueues it. ENTRY_INVALID where it does not encode or does not fit its kind
+// (crypto::EncodeEntry, crypto::CheckKind), which loses `tx`.
+absl::Status EnqueueEntry(Transaction& tx, const crypto::Entry& entry);
 
 // Remembers the entry for the outbox of this connection's schema; written when `tx` commits.
 // INVALID_ARGUMENT (ENTRY_INVALID) for bytes that are empty or too long, which loses `tx`.
@@ -107,7 +115,8 @@ class OutboxRelay {
   std::condition_variable changed_;
   bool stopping_ = false;
   bool woken_ = true;
-  int64_t rounds_empty_ = 0;  // times that nothing was found
+  int64_t looks_ = 0;            // for unsent entries, the running one included
+  int64_t last_empty_look_ = 0;  // the number of the last that found none
   OutboxRelayStats stats_;
   std::thread thread_;
 };

@@ -65,17 +65,24 @@ class PrivateCluster {
   explicit PrivateCluster(PrivateClusterOptions options) : options_(std::move(options)) {}
 
   absl::Status Prepare();
+  absl::Status FindServerUser();
+  absl::Status FindPrograms();
+  absl::Status LockDataDir();
+  absl::Status MakeSocketDir();
   absl::Status InitDataDir();
-  absl::Status WaitForOldServer();
+  // After kill -9 of our predecessor its supervisor may still be stopping the old server.
+  absl::Status WaitForOldServer(absl::Time deadline);
   absl::Status Launch();
-  absl::Status WaitUntilAccepting();
+  // UNAVAILABLE if the server ended, DEADLINE_EXCEEDED if it is not ready in time.
+  absl::Status WaitUntilAccepting(absl::Time deadline);
+  std::string LogFile() const;
 
   PrivateClusterOptions options_;
   uid_t server_uid_ = 0;
   gid_t server_gid_ = 0;
   bool own_socket_dir_ = false;
-  int lock_fd_ = -1;         // exclusive lock on <data_dir>.lock
-  int life_fd_ = -1;         // the supervisor stops the server when this closes
+  int lock_fd_ = -1;  // exclusive lock on <data_dir>.lock
+  int life_fd_ = -1;  // the supervisor stops the server when this closes
   pid_t supervisor_pid_ = -1;
   pid_t server_pid_ = -1;
 };

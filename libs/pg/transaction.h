@@ -24,6 +24,10 @@
 #include "libs/pg/rows.h"
 #include "libs/pg/value.h"
 
+namespace rochdale::crypto {
+struct Entry;
+}
+
 namespace rochdale::pg {
 
 class Connection;    // libs/pg/connection.h, private to this library
@@ -77,7 +81,7 @@ class Transaction {
   // Several statements separated by ";", without parameters and results: for migrations.
   absl::Status ExecScript(absl::string_view sql);
 
-  // COPY table (columns) FROM STDIN of whatever `fill` writes: the way for thousands of rows.
+  // COPY table (1 to 24 columns) FROM STDIN of what `fill` writes: the way for thousands of rows.
   // `table` and `columns` are constants of the code, not data. No other statement may run on this
   // transaction inside `fill`. An error from `fill` loses the transaction and is returned.
   absl::Status CopyIn(absl::string_view table, const std::vector<std::string>& columns,
@@ -92,6 +96,8 @@ class Transaction {
 
  private:
   friend class Connection;
+  friend class CopyStream;
+  friend absl::Status EnqueueEntry(Transaction& tx, const crypto::Entry& entry);
   friend absl::Status EnqueueEncodedEntry(Transaction& tx, OutboxEntry entry);
   friend absl::Status FlushOutbox(Transaction& tx);
 
@@ -103,7 +109,7 @@ class Transaction {
   // Remembers the first failure, logs its driver text and gives the status for the caller.
   absl::Status Fail(Failure failure);
   // Refuses where the transaction is lost or late; shortens the statement timeout as time passes.
-  absl::Status Admit(absl::string_view what);
+  absl::Status Admit();
 
   Connection* const connection_;
   const absl::Time deadline_;
