@@ -33,7 +33,7 @@ std::string PayloadText(const absl::Status& status, absl::string_view key) {
 
 }  // namespace
 
-// Keep docs/errors.md equal to this list (tests/unit/errors_test compares them).
+// Keep docs/errors.md equal to this list (tests/unit/base/errors_test.cc compares them and can write it).
 const std::vector<ReasonInfo>& Reasons() {
   static const auto* reasons = new std::vector<ReasonInfo>{
       // Any call.
@@ -57,6 +57,7 @@ const std::vector<ReasonInfo>& Reasons() {
        "The service or its database cannot answer now; try again after RetryInfo."},
       {"DEADLINE_EXCEEDED", StatusCode::kDeadlineExceeded,
        "The call's deadline passed before it was done; repeat it with the same request_id."},
+      {"CANCELLED", StatusCode::kCancelled, "The caller cancelled the call before it was done."},
       {"INTERNAL", StatusCode::kInternal,
        "A fault of the service; the message carries an error id for the operator."},
       {"NOT_FOUND", StatusCode::kNotFound, "No such resource, or it is not visible to the caller."},
@@ -67,7 +68,8 @@ const std::vector<ReasonInfo>& Reasons() {
       {"DOCUMENT_INVALID", StatusCode::kInvalidArgument,
        "A signed document is not valid JSON of its type, or has unknown or missing fields."},
       // Governance.
-      {"COOPERATIVE_EXISTS", StatusCode::kAlreadyExists, "This cooperative has been founded before."},
+      {"COOPERATIVE_EXISTS", StatusCode::kAlreadyExists,
+       "This cooperative has been founded before."},
       {"KEY_IN_USE", StatusCode::kAlreadyExists,
        "The public key is registered already, to this or another identity."},
       {"NOT_A_MEMBER", StatusCode::kPermissionDenied,
@@ -81,7 +83,8 @@ const std::vector<ReasonInfo>& Reasons() {
       {"MANDATE_EXPIRED", StatusCode::kPermissionDenied, "The agent's mandate has expired."},
       {"MANDATE_EXCEEDED", StatusCode::kPermissionDenied,
        "The action is within the mandate's kinds but beyond its budget or counterparties."},
-      {"AGENT_PAUSED", StatusCode::kPermissionDenied, "The agent is paused until a person resumes it."},
+      {"AGENT_PAUSED", StatusCode::kPermissionDenied,
+       "The agent is paused until a person resumes it."},
       {"PARAMETER_UNKNOWN", StatusCode::kInvalidArgument, "No governed parameter has this name."},
       {"PARAMETER_OUT_OF_BOUNDS", StatusCode::kInvalidArgument,
        "The value is not of the parameter's type or is outside its bounds."},
@@ -106,16 +109,20 @@ const std::vector<ReasonInfo>& Reasons() {
        "The uploaded bytes are not those that were committed to (size or digest)."},
       {"UPLOAD_OFFSET", StatusCode::kOutOfRange,
        "The chunk does not start where the upload stands; resume at the offset in the message."},
-      {"UPLOAD_INCOMPLETE", StatusCode::kFailedPrecondition, "Bytes are missing; upload the rest first."},
-      {"UPLOAD_TOO_LARGE", StatusCode::kInvalidArgument, "The blob is larger than the declared limit."},
+      {"UPLOAD_INCOMPLETE", StatusCode::kFailedPrecondition,
+       "Bytes are missing; upload the rest first."},
+      {"UPLOAD_TOO_LARGE", StatusCode::kInvalidArgument,
+       "The blob is larger than the declared limit."},
       {"STORE_FULL", StatusCode::kResourceExhausted,
        "The blob store has no room for this many bytes; the operator has to make some."},
-      {"DIGEST_MISMATCH", StatusCode::kDataLoss, "Bytes do not have the SHA-256 that was declared."},
+      {"DIGEST_MISMATCH", StatusCode::kDataLoss,
+       "Bytes do not have the SHA-256 that was declared."},
       {"TENSOR_MALFORMED", StatusCode::kInvalidArgument,
        "Not a well-formed safetensors file within limits (header, offsets, names, dtypes, sizes)."},
       {"TENSOR_MISMATCH", StatusCode::kInvalidArgument,
        "Names, shapes or dtypes are not those of the model."},
-      {"TENSOR_NOT_FINITE", StatusCode::kInvalidArgument, "A value is NaN or infinite, or beyond the grid."},
+      {"TENSOR_NOT_FINITE", StatusCode::kInvalidArgument,
+       "A value is NaN or infinite, or beyond the grid."},
       {"PROFILE_MISSING", StatusCode::kFailedPrecondition,
        "The principal has no signed value profile in this cooperative."},
       {"PROBE_INVALID", StatusCode::kInvalidArgument,
@@ -126,11 +133,15 @@ const std::vector<ReasonInfo>& Reasons() {
       {"MAGNITUDE", StatusCode::kFailedPrecondition,
        "The update's norm exceeds the bound for the round."},
       {"VALUE_EFFECT", StatusCode::kFailedPrecondition,
-       "Applied as it would be, the update raises the loss of a protected probe by more than allowed."},
+       "Applied as it would be, the update raises the loss of a protected probe by more than "
+       "allowed."},
       {"VALUE_FIT", StatusCode::kFailedPrecondition,
        "The update does not serve its principal's weighted preferences."},
       {"VALUE_DIRECTION", StatusCode::kFailedPrecondition,
        "The update points against a protected probe and the rule refuses instead of projecting."},
+      {"GROUP_HARM", StatusCode::kFailedPrecondition,
+       "The update widens the loss gap between a probe's declared groups by more than the rule "
+       "allows."},
       {"REVIEW_EXPIRED", StatusCode::kFailedPrecondition,
        "The update was sent to review and nobody decided before the deadline."},
       {"RULE_ERROR", StatusCode::kFailedPrecondition,
@@ -181,7 +192,8 @@ absl::Status FieldErrors::ToStatus() const {
   for (const FieldViolation& v : violations_) {
     absl::StrAppend(&message, message.empty() ? "" : "; ", v.field, ": ", v.description);
     // Length-prefixed, since a field path may hold any character a client sent.
-    absl::StrAppend(&packed, v.field.size(), ":", v.field, v.description.size(), ":", v.description);
+    absl::StrAppend(&packed, v.field.size(), ":", v.field, v.description.size(), ":",
+                    v.description);
   }
   absl::Status status = Error("BAD_REQUEST", message);
   status.SetPayload(kFieldsKey, absl::Cord(packed));

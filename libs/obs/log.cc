@@ -87,6 +87,18 @@ void AppendJsonString(absl::string_view text, std::string& json) {
   json.push_back('"');
 }
 
+std::string ValidUtf8(absl::string_view text) {
+  std::string valid;
+  valid.reserve(text.size());
+  while (!text.empty()) {
+    const size_t length = Utf8Length(text);
+    valid.append(length == 0 ? kReplacement.data() : text.data(),
+                 length == 0 ? kReplacement.size() : length);
+    text.remove_prefix(length == 0 ? 1 : length);
+  }
+  return valid;
+}
+
 void Fields::Key(absl::string_view key) {
   json_.push_back(',');
   AppendJsonString(key, json_);

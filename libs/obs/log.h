@@ -25,6 +25,9 @@ absl::string_view LogLevelName(LogLevel level);
 // bytes that are not UTF-8 become U+FFFD, so that any input gives one valid line.
 void AppendJsonString(absl::string_view text, std::string& json);
 
+// `text` with every byte that is not part of well-formed UTF-8 replaced by U+FFFD.
+std::string ValidUtf8(absl::string_view text);
+
 // Ordered key-value pairs of one line. Keys are fixed words of the code (snake_case, units last:
 // latency_ms); a repeated key is a defect of the caller. Text is cut at 1,024 bytes.
 //   logger.Info("opened", obs::Fields().Text("account", id.ToString()).Int("floor", floor));

@@ -7,10 +7,11 @@
 //   SERVICE_*                  the service that holds that name's key
 //   OPERATOR, WITNESS          a key configured under the name "operator" or "witness"
 //   WORKER                     a caller with a run token
-//   MEMBER, FOUNDER, GOVERNOR, GUARDIAN, WEIGHT_KEEPER, AUDITOR, VERIFIER
-//                              any authenticated principal or agent: the office holds within one
-//                              cooperative, which only the request names, so that the service must
-//                              check it through governance before it acts
+//   MEMBER                     any registered principal or agent
+//   FOUNDER, GOVERNOR, GUARDIAN, WEIGHT_KEEPER, AUDITOR, VERIFIER
+//                              any registered principal (an agent never holds an office)
+// The last two lines are offices within one cooperative, which only the request names: the service
+// must check them through governance before it acts.
 // A method without a rule may be called by nobody.
 #pragma once
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <list>
 #include <map>
 #include <memory>
@@ -81,6 +82,7 @@ class CachedKeyDirectory final : public KeyDirectory {
   const Clock& clock_;
   const KeyCacheOptions options_;
   mutable std::mutex mutex_;
+  uint64_t generation_ = 0;   // of Forget
   std::list<Entry> recent_;  // front: used last
   std::map<crypto::PublicKey, std::list<Entry>::iterator> entries_;
 };
@@ -101,8 +103,7 @@ class RunTokenVerifier {
 };
 
 struct AuthenticatorOptions {
-  std::string audience = "rochdale";
-  absl::Duration token_age_max = absl::Minutes(15);
+  absl::Duration token_age_max = absl::Minutes(15);  // governed: token.max_age_ms
 };
 
 // Thread-safe. `workers` may be null: run tokens are refused then.

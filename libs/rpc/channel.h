@@ -21,6 +21,7 @@
 #include "libs/base/clock.h"
 #include "libs/base/ids.h"
 #include "libs/crypto/ed25519.h"
+#include "libs/crypto/jwt.h"
 
 namespace grpc {
 class Channel;
@@ -41,24 +42,26 @@ struct ChannelOptions {
 absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& address,
                                                            const ChannelOptions& options);
 
-// Signs tokens with its own key: "service:<name>", "principal:<uuid>" or "agent:<uuid>". A token is
-// used for half of its life. Thread-safe.
+// Signs the tokens of one caller with its own key. A token is used for half of its life.
+// Thread-safe.
+//   rpc::TokenSource tokens(crypto::TokenSubject::OfService("filter"), key, clock, ids);
 class TokenSource {
  public:
-  TokenSource(std::string subject, crypto::KeyPair key, const Clock& clock, IdSource& ids,
+  // `lifetime`: 2 s to 15 minutes.
+  TokenSource(crypto::TokenSubject subject, crypto::KeyPair key, const Clock& clock, IdSource& ids,
               absl::Duration lifetime = absl::Minutes(10));
   // "Bearer ...": the value of the metadata key "authorization".
   std::string Authorization();
 
  private:
-  const std::string subject_;
+  const crypto::TokenSubject subject_;
   const crypto::KeyPair key_;
   const Clock& clock_;
   IdSource& ids_;
   const absl::Duration lifetime_;
   std::mutex mutex_;
   std::string value_;
-  absl::Time renew_at_ = absl::InfinitePast();
+  absl::Time made_at_, renew_at_;
 };
 
 struct CallOptions {

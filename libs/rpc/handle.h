@@ -13,6 +13,8 @@
 // The same for streams: the handler captures the reader or writer.
 #pragma once
 
+#include <grpcpp/support/status.h>
+
 #include <atomic>
 #include <memory>
 #include <string>
@@ -27,7 +29,6 @@
 
 namespace grpc {
 class ServerContext;
-class Status;
 }  // namespace grpc
 
 namespace rochdale::obs {
@@ -73,8 +74,7 @@ class Calls {
   const Method& FindOrAddMethod(const std::string& path);
   absl::Status Enter(const Method& method, grpc::ServerContext* context, Call& call,
                      bool& admitted);
-  absl::Status RunBody(const Call& call, absl::FunctionRef<absl::Status(const Call&)> body,
-                       Record& record);
+  absl::Status RunBody(const Call& call, absl::FunctionRef<absl::Status(const Call&)> body);
   void Report(const Method& method, const Call& call, const absl::Status& status,
               const Record& record);
 

@@ -82,7 +82,7 @@ class Server {
 class StopSignals {
  public:
   StopSignals();
-  // Until a signal arrives, `timeout` passes (false), or Raise() is called.
+  // Until a signal arrives, or `timeout` passes (false).
   bool Wait(absl::Duration timeout = absl::InfiniteDuration());
 
  private:
