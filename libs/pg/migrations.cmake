@@ -1,14 +1,13 @@
 # Compiles SQL files in. See libs/pg/migrations.h.
-set(ROCHDALE_EMBED_MIGRATIONS ${CMAKE_CURRENT_LIST_DIR}/embed_migrations.cmake)
-
 # Writes OUTPUT (a .cc that defines NAMESPACE::Migrations()) from DIRECTORY/*.sql at build time.
 function(rochdale_embed_migrations output directory schema namespace header)
+  set(script ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/embed_migrations.cmake)
   file(GLOB files CONFIGURE_DEPENDS ${directory}/*.sql)
   add_custom_command(
     OUTPUT ${output}
     COMMAND ${CMAKE_COMMAND} -DOUTPUT=${output} -DDIRECTORY=${directory} -DSCHEMA=${schema}
-            -DNAMESPACE=${namespace} -DHEADER=${header} -P ${ROCHDALE_EMBED_MIGRATIONS}
-    DEPENDS ${files} ${ROCHDALE_EMBED_MIGRATIONS}
+            -DNAMESPACE=${namespace} -DHEADER=${header} -P ${script}
+    DEPENDS ${files} ${script}
     VERBATIM)
 endfunction()
 
