@@ -12,7 +12,4 @@ void ManualClock::Advance(absl::Duration by) {
   now_ += by;
 }
 
-int64_t ToUnixMicros(absl::Time time) { return absl::ToUnixMicros(time); }
-absl::Time FromUnixMicros(int64_t micros) { return absl::FromUnixMicros(micros); }
-
 }  // namespace rochdale

@@ -1,7 +1,6 @@
 // Time is an argument: nothing in the project reads the wall clock but SystemClock.
 #pragma once
 
-#include <cstdint>
 #include <mutex>
 
 #include "absl/time/clock.h"
@@ -33,8 +32,5 @@ class ManualClock final : public Clock {
   absl::Time now_;
 };
 
-// Microseconds since 1970-01-01 UTC: how an instant is stored, logged and sent.
-int64_t ToUnixMicros(absl::Time time);
-absl::Time FromUnixMicros(int64_t micros);
 
 }  // namespace rochdale

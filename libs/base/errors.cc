@@ -33,7 +33,8 @@ std::string PayloadText(const absl::Status& status, absl::string_view key) {
 
 }  // namespace
 
-// Keep docs/errors.md equal to this list (tests/unit/base/errors_test.cc compares them and can write it).
+// Keep docs/errors.md equal to this list: tests/unit/base/errors_test.cc compares them, and writes
+// the page when asked to.
 const std::vector<ReasonInfo>& Reasons() {
   static const auto* reasons = new std::vector<ReasonInfo>{
       // Any call.

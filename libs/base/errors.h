@@ -1,6 +1,6 @@
 // Errors that a caller can act on: an absl::Status with a reason from a stable list.
 //
-// A reason is an upper-case word of the list in docs/errors.md (REASONS in errors.cc is its source).
+// A reason is an upper-case word of the list in docs/errors.md (Reasons() is its source).
 // libs/rpc turns such a status into google.rpc.Status with one ErrorInfo{reason, domain "rochdale"}
 // and, where set, BadRequest, RetryInfo and PreconditionFailure.
 #pragma once

@@ -43,9 +43,9 @@ FlatParameters::FlatParameters(const TensorManifest& manifest) {
 }
 
 const FlatSlice* FlatParameters::Find(absl::string_view name) const {
-  const auto at =
-      std::lower_bound(slices_.begin(), slices_.end(), name,
-                       [](const FlatSlice& s, absl::string_view wanted) { return s.name < wanted; });
+  const auto at = std::lower_bound(
+      slices_.begin(), slices_.end(), name,
+      [](const FlatSlice& slice, absl::string_view wanted) { return slice.name < wanted; });
   return at != slices_.end() && at->name == name ? &*at : nullptr;
 }
 

@@ -70,7 +70,9 @@ TensorManifest TensorManifest::Of(const SafetensorsView& view) {
 
 absl::StatusOr<TensorManifest> TensorManifest::Parse(absl::string_view text) {
   if (text.size() > kHeaderBytesMax) return Malformed("the manifest is longer than the limit");
-  if (text.empty() || text.back() != '\n') return Malformed("the manifest does not end in a newline");
+  if (text.empty() || text.back() != '\n') {
+    return Malformed("the manifest does not end in a newline");
+  }
   std::vector<TensorSpec> specs;
   for (absl::string_view line : absl::StrSplit(text.substr(0, text.size() - 1), '\n')) {
     if (specs.size() == kTensorsMax) return Malformed("more tensors than the limit");

@@ -152,7 +152,8 @@ absl::StatusOr<SafetensorsView> SafetensorsView::Parse(absl::Span<const uint8_t>
                                     expected_begin, ", where canonical layout puts it"));
     }
     if (tensor.end != expected_begin + specs[i].Bytes()) {
-      return Malformed(absl::StrCat("tensor ", specs[i].name, " has offsets that do not match its shape"));
+      return Malformed(
+          absl::StrCat("tensor ", specs[i].name, " has offsets that do not match its shape"));
     }
     if (tensor.end > view.data_.size()) return Malformed("the data are truncated");
     expected_begin = tensor.end;

@@ -109,7 +109,9 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
       return true;
     }
     if (where_ == Where::kTensor) {
-      if (tensor_keys_.size() != 3 || offsets_ != 2) return Fail("a tensor lacks a key or an offset");
+      if (tensor_keys_.size() != 3 || offsets_ != 2) {
+        return Fail("a tensor lacks a key or an offset");
+      }
       header.tensors.push_back(std::move(tensor_));
     }
     where_ = Where::kTop;

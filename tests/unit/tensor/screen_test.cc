@@ -155,7 +155,8 @@ TEST_CASE("the norm is exact where 64 bits overflow") {
 TEST_CASE("the number of threads changes no bit") {
   const size_t size = 3 * kScreenBlock * kScreenChunkBlocks + 4321;
   const std::vector<float> delta = RandomVector(size, 21), probe = RandomVector(size, 22);
-  const std::vector<FlatSlice> slices = {{"a", 0, size / 2 + 1}, {"b", size / 2 + 1, size - size / 2 - 1}};
+  const size_t half = size / 2 + 1;
+  const std::vector<FlatSlice> slices = {{"a", 0, half}, {"b", half, size - half}};
   const auto one = ScreenPass(delta, Spans{probe}, slices, 1);
   for (int threads : {2, 3, 8}) {
     const auto many = ScreenPass(delta, Spans{probe}, slices, threads);
