@@ -32,5 +32,4 @@ class ManualClock final : public Clock {
   absl::Time now_;
 };
 
-
 }  // namespace rochdale

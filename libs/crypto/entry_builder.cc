@@ -10,7 +10,7 @@ namespace rochdale::crypto {
 
 EntryBuilder::EntryBuilder(uint16_t kind, EventId event_id, absl::Time now) {
   entry_.event_id = event_id;
-  entry_.time_us = rochdale::ToUnixMicros(now);
+  entry_.time_us = absl::ToUnixMicros(now);
   entry_.kind = kind;
   if (const KindInfo* info = FindKind(kind)) {
     entry_.service = info->service;

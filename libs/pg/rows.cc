@@ -45,7 +45,7 @@ bool Decode(absl::string_view text, std::string* value) {
 bool Decode(absl::string_view text, absl::Time* value) {
   int64_t micros = 0;
   if (!absl::SimpleAtoi(text, &micros)) return false;
-  *value = rochdale::FromUnixMicros(micros);
+  *value = absl::FromUnixMicros(micros);
   return true;
 }
 

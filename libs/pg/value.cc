@@ -32,7 +32,7 @@ Value::Value(double value) {
   }
 }
 
-Value::Value(absl::Time time) : text_(std::to_string(rochdale::ToUnixMicros(time))) {}
+Value::Value(absl::Time time) : text_(std::to_string(absl::ToUnixMicros(time))) {}
 
 Value::Value(Bytes bytes) {
   static constexpr char kDigits[] = "0123456789abcdef";

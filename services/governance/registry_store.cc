@@ -1,0 +1,110 @@
+#include "services/governance/registry_store.h"
+
+#include "libs/base/errors.h"
+#include "libs/base/status_macros.h"
+#include "libs/pg/rows.h"
+#include "libs/pg/transaction.h"
+
+namespace rochdale::governance {
+namespace {
+
+constexpr char kInsertDocument[] = R"sql(
+  INSERT INTO documents (document_sha256, public_key, type, body, signature)
+  VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING)sql";
+constexpr char kFindDocument[] = R"sql(
+  SELECT type, body, public_key, signature FROM documents
+  WHERE document_sha256 = $1 ORDER BY public_key LIMIT 1)sql";
+constexpr char kClaimKey[] = R"sql(
+  INSERT INTO keys (public_key, principal_id, agent_id) VALUES ($1, $2, $3)
+  ON CONFLICT DO NOTHING)sql";
+constexpr char kFindKey[] = "SELECT principal_id, agent_id FROM keys WHERE public_key = $1";
+constexpr char kInsertPrincipal[] = R"sql(
+  INSERT INTO principals (principal_id, kind, display_name, public_key, kyc_level, registered_us,
+                          event_id)
+  VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING)sql";
+constexpr char kFindPrincipal[] = R"sql(
+  SELECT principal_id, kind, display_name, public_key, kyc_level, registered_us, event_id
+  FROM principals WHERE principal_id = $1)sql";
+constexpr char kInsertAgent[] = R"sql(
+  INSERT INTO agents (agent_id, principal_id, public_key, display_name, paused, registered_us,
+                      event_id)
+  VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING)sql";
+constexpr char kFindAgent[] = R"sql(
+  SELECT agent_id, principal_id, public_key, display_name, paused, registered_us, event_id
+  FROM agents WHERE agent_id = $1)sql";
+constexpr char kSetPaused[] = "UPDATE agents SET paused = $2 WHERE agent_id = $1";
+
+absl::Status ClaimKey(pg::Transaction& tx, const crypto::PublicKey& key,
+                      const PrincipalId& principal, const std::optional<AgentId>& agent) {
+  ASSIGN_OR_RETURN(const int64_t claimed, tx.ExecAffected(kClaimKey, key, principal, agent));
+  if (claimed == 0) return Error("KEY_IN_USE", "this public key is registered already");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status StoreDocument(pg::Transaction& tx, const crypto::SignedDocument& document) {
+  return tx.Exec(kInsertDocument, crypto::DocumentDigest(document), document.public_key,
+                 document.type, pg::Bytes{document.body}, document.signature)
+      .status();
+}
+
+absl::StatusOr<std::optional<crypto::SignedDocument>> FindDocument(pg::Transaction& tx,
+                                                                   const crypto::Digest& digest) {
+  ASSIGN_OR_RETURN(const std::optional<pg::Row> row, tx.ExecOptional(kFindDocument, digest));
+  if (!row) return std::nullopt;
+  return crypto::SignedDocument{row->Get<std::string>("type"), row->GetBytes("body"),
+                                row->Get<crypto::PublicKey>("public_key"),
+                                row->Get<crypto::Signature>("signature")};
+}
+
+absl::Status InsertPrincipal(pg::Transaction& tx, const Principal& p) {
+  RETURN_IF_ERROR(ClaimKey(tx, p.key, p.id, std::nullopt));
+  ASSIGN_OR_RETURN(const int64_t inserted,
+                   tx.ExecAffected(kInsertPrincipal, p.id, p.kind, p.display_name, p.key,
+                                   p.kyc_level, p.registered, p.event));
+  if (inserted == 0) return Error("ALREADY_EXISTS", "a principal with this id exists");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<Principal>> FindPrincipal(pg::Transaction& tx,
+                                                       const PrincipalId& id) {
+  ASSIGN_OR_RETURN(const std::optional<pg::Row> row, tx.ExecOptional(kFindPrincipal, id));
+  if (!row) return std::nullopt;
+  return Principal{row->Get<PrincipalId>("principal_id"), row->Get<int32_t>("kind"),
+                   row->Get<std::string>("display_name"),
+                   row->Get<crypto::PublicKey>("public_key"), row->Get<int32_t>("kyc_level"),
+                   row->Get<absl::Time>("registered_us"), row->Get<EventId>("event_id")};
+}
+
+absl::Status InsertAgent(pg::Transaction& tx, const Agent& a) {
+  RETURN_IF_ERROR(ClaimKey(tx, a.key, a.principal, a.id));
+  ASSIGN_OR_RETURN(const int64_t inserted,
+                   tx.ExecAffected(kInsertAgent, a.id, a.principal, a.key, a.display_name,
+                                   a.paused, a.registered, a.event));
+  if (inserted == 0) return Error("ALREADY_EXISTS", "an agent with this id exists");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<Agent>> FindAgent(pg::Transaction& tx, const AgentId& id) {
+  ASSIGN_OR_RETURN(const std::optional<pg::Row> row, tx.ExecOptional(kFindAgent, id));
+  if (!row) return std::nullopt;
+  return Agent{row->Get<AgentId>("agent_id"),         row->Get<PrincipalId>("principal_id"),
+               row->Get<crypto::PublicKey>("public_key"), row->Get<std::string>("display_name"),
+               row->Get<bool>("paused"),              row->Get<absl::Time>("registered_us"),
+               row->Get<EventId>("event_id")};
+}
+
+absl::Status SetPaused(pg::Transaction& tx, const AgentId& id, bool paused) {
+  return tx.Exec(kSetPaused, id, paused).status();
+}
+
+absl::StatusOr<std::optional<KeyOwner>> FindKey(pg::Transaction& tx,
+                                                const crypto::PublicKey& key) {
+  ASSIGN_OR_RETURN(const std::optional<pg::Row> row, tx.ExecOptional(kFindKey, key));
+  if (!row) return std::nullopt;
+  return KeyOwner{row->Get<PrincipalId>("principal_id"),
+                  row->Get<std::optional<AgentId>>("agent_id").value_or(AgentId{})};
+}
+
+}  // namespace rochdale::governance

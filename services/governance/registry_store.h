@@ -1,0 +1,31 @@
+// Principals, agents, their keys, and the documents that people signed.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "services/governance/domain.h"
+
+namespace rochdale::pg {
+class Transaction;
+}
+
+namespace rochdale::governance {
+
+// Idempotent: a document is named by its digest and signer.
+absl::Status StoreDocument(pg::Transaction& tx, const crypto::SignedDocument& document);
+// The document with this digest (any signer's copy where several signed it).
+absl::StatusOr<std::optional<crypto::SignedDocument>> FindDocument(pg::Transaction& tx,
+                                                                   const crypto::Digest& digest);
+
+// KEY_IN_USE, or ALREADY_EXISTS where the id is taken.
+absl::Status InsertPrincipal(pg::Transaction& tx, const Principal& principal);
+absl::StatusOr<std::optional<Principal>> FindPrincipal(pg::Transaction& tx, const PrincipalId& id);
+absl::Status InsertAgent(pg::Transaction& tx, const Agent& agent);
+absl::StatusOr<std::optional<Agent>> FindAgent(pg::Transaction& tx, const AgentId& id);
+absl::Status SetPaused(pg::Transaction& tx, const AgentId& id, bool paused);
+
+absl::StatusOr<std::optional<KeyOwner>> FindKey(pg::Transaction& tx, const crypto::PublicKey& key);
+
+}  // namespace rochdale::governance
