@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "libs/crypto/canonical.h"
+#include "libs/crypto/merkle.h"
 
 namespace rochdale::attribution {
 namespace {
@@ -53,6 +54,21 @@ std::vector<int64_t> DrawSettlementRows(const crypto::Digest& seed, int64_t pool
     }
   }
   return SmallestKeys("ROCHDALEdraw1", seed, eligible, count);
+}
+
+crypto::Digest PoolRoot(learning::Rows rows, const std::vector<int64_t>& visible) {
+  crypto::Frontier tree;
+  size_t next_visible = 0;
+  for (int64_t row = 0; row < rows.count(); ++row) {
+    const bool shown = next_visible < visible.size() && visible[next_visible] == row;
+    next_visible += shown;
+    const auto inputs = rows.inputs.subspan(row * rows.dimension, rows.dimension);
+    crypto::CanonicalWriter leaf(9 + inputs.size());
+    leaf.U32(static_cast<uint32_t>(row)).U8(shown).U32(static_cast<uint32_t>(rows.labels[row]));
+    leaf.Raw({reinterpret_cast<const char*>(inputs.data()), inputs.size()});
+    tree.Append(crypto::LeafHash(leaf.bytes()));
+  }
+  return tree.Root();
 }
 
 }  // namespace rochdale::attribution

@@ -10,6 +10,8 @@
 //     eligible = settlement rows that were in no round that had been retired by then
 //     key(r) = SHA-256("ROCHDALEdraw1" | s | u32 r)
 //     the min(rows per round, eligible) rows with the smallest (key(r), r), in increasing order of r
+//   pool root (in the log when the pool is sealed): RFC 6962 root over the leaves
+//     u32 r | u8 (1 visible, 0 settlement) | u32 label | inputs, one byte each
 // Keys are compared bytewise. Pure; thread-safe.
 #pragma once
 
@@ -18,6 +20,7 @@
 #include <vector>
 
 #include "libs/crypto/sha256.h"
+#include "libs/learning/dataset.h"
 
 namespace rochdale::attribution {
 
@@ -32,5 +35,8 @@ int64_t VisibleRowCount(int64_t pool_rows, int64_t visible_fraction_bp);
 std::vector<int64_t> DrawSettlementRows(const crypto::Digest& seed, int64_t pool_rows,
                                         const std::vector<int64_t>& visible,
                                         const std::set<int64_t>& retired, int64_t count);
+
+// `visible` in increasing order.
+crypto::Digest PoolRoot(learning::Rows rows, const std::vector<int64_t>& visible);
 
 }  // namespace rochdale::attribution

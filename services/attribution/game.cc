@@ -1,49 +1,21 @@
 #include "services/attribution/game.h"
 
 #include <algorithm>
-#include <bit>
 
 #include "absl/strings/str_cat.h"
 #include "libs/base/errors.h"
 #include "libs/base/status_macros.h"
 #include "libs/crypto/canonical.h"
+#include "libs/crypto/merkle.h"
 
 namespace rochdale::attribution {
 namespace {
 
-constexpr absl::string_view kLeafPrefix("\0", 1);
-constexpr absl::string_view kNodePrefix("\1", 1);
-
-// An RFC 6962 root, leaf by leaf, in memory logarithmic in the number of leaves.
-class MerkleAccumulator {
- public:
-  void Add(absl::string_view leaf) {
-    crypto::Digest digest = crypto::Sha256Of3(kLeafPrefix, leaf, "");
-    for (uint64_t n = count_++; (n & 1) != 0; n >>= 1) {
-      digest = crypto::Sha256Of3(kNodePrefix, peaks_.back().AsBytes(), digest.AsBytes());
-      peaks_.pop_back();
-    }
-    peaks_.push_back(digest);
-  }
-  crypto::Digest Root() const {
-    if (peaks_.empty()) return crypto::Sha256("");
-    crypto::Digest root = peaks_.back();
-    for (size_t i = peaks_.size() - 1; i-- > 0;) {
-      root = crypto::Sha256Of3(kNodePrefix, peaks_[i].AsBytes(), root.AsBytes());
-    }
-    return root;
-  }
-
- private:
-  std::vector<crypto::Digest> peaks_;  // of perfect subtrees, largest first
-  uint64_t count_ = 0;
-};
-
-void AddLosses(uint64_t mask, absl::Span<const int64_t> losses, MerkleAccumulator& tree) {
+void AddLosses(uint64_t mask, absl::Span<const int64_t> losses, crypto::Frontier& tree) {
   for (size_t row = 0; row < losses.size(); ++row) {
     crypto::CanonicalWriter leaf(20);
     leaf.U64(mask).U32(static_cast<uint32_t>(row)).I64(losses[row]);
-    tree.Add(leaf.bytes());
+    tree.Append(crypto::LeafHash(leaf.bytes()));
   }
 }
 
@@ -206,7 +178,7 @@ absl::int128 LossSum(absl::Span<const int64_t> losses) {
 }
 
 crypto::Digest LossesRoot(const Game& game) {
-  MerkleAccumulator tree;
+  crypto::Frontier tree;
   for (const uint64_t mask : game.masks) AddLosses(mask, game.Losses(mask), tree);
   AddLosses(~uint64_t{0}, game.best, tree);
   return tree.Root();

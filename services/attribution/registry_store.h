@@ -1,0 +1,52 @@
+// Models, checkpoints, validation pools and training plans in the database.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "libs/crypto/signed_document.h"
+#include "libs/pg/transaction.h"
+#include "services/attribution/records.h"
+
+namespace rochdale::attribution {
+
+// OK where it is there already (a document's digest names its content).
+absl::Status InsertDocument(pg::Transaction& tx, const crypto::SignedDocument& document);
+absl::StatusOr<std::optional<crypto::SignedDocument>> FindDocument(pg::Transaction& tx,
+                                                                   const crypto::Digest& digest);
+
+// ALREADY_EXISTS: the cooperative has a model.
+absl::Status InsertModel(pg::Transaction& tx, const ModelRecord& model);
+absl::StatusOr<std::optional<ModelRecord>> FindModel(pg::Transaction& tx,
+                                                     const CooperativeId& cooperative);
+absl::Status SetBestCheckpoint(pg::Transaction& tx, const CooperativeId& cooperative,
+                               const crypto::Digest& best);
+
+absl::Status InsertCheckpoint(pg::Transaction& tx, const CheckpointRecord& checkpoint);
+// The newest of the cooperative.
+absl::StatusOr<std::optional<CheckpointRecord>> FindNewestCheckpoint(
+    pg::Transaction& tx, const CooperativeId& cooperative);
+// By digest: the newest such; the cooperative may be zero (any).
+absl::StatusOr<std::optional<CheckpointRecord>> FindCheckpoint(pg::Transaction& tx,
+                                                               const CooperativeId& cooperative,
+                                                               const crypto::Digest& sha256);
+absl::StatusOr<std::vector<CheckpointRecord>> ListCheckpoints(pg::Transaction& tx,
+                                                              const CooperativeId& cooperative,
+                                                              int64_t after_version, int limit);
+
+absl::Status InsertPool(pg::Transaction& tx, const PoolRecord& pool);
+absl::StatusOr<std::optional<PoolRecord>> FindPool(pg::Transaction& tx,
+                                                   const CooperativeId& cooperative);
+
+absl::Status InsertPlan(pg::Transaction& tx, const PlanRecord& plan);
+absl::StatusOr<std::optional<PlanRecord>> FindPlan(pg::Transaction& tx, const PlanId& plan);
+
+// Uploads: whose blob it is.
+absl::Status InsertUpload(pg::Transaction& tx, const Uuid& upload, absl::string_view caller,
+                          const crypto::Digest& sha256, int purpose, int64_t created_us);
+absl::StatusOr<bool> UploadedBy(pg::Transaction& tx, absl::string_view caller,
+                                const crypto::Digest& sha256, int purpose);
+
+}  // namespace rochdale::attribution

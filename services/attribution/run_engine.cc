@@ -1,0 +1,183 @@
+#include "services/attribution/run_engine.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "libs/base/errors.h"
+#include "libs/base/status_macros.h"
+#include "libs/crypto/deterministic_id.h"
+#include "services/attribution/round_store.h"
+
+namespace rochdale::attribution {
+namespace {
+
+constexpr int kResultMismatch = 2;  // governance.v1.EXCEPTION_KIND_RESULT_MISMATCH
+constexpr absl::Duration kTendTimeout = absl::Seconds(10);
+
+absl::Status LeaseLost() {
+  return Error("LEASE_LOST", "the lease of this shard ran out or went to another worker");
+}
+
+// The shard, where the caller holds its lease.
+absl::StatusOr<Shard> HeldShard(pg::Transaction& tx, const WorkerCall& call, int64_t number,
+                                int64_t epoch) {
+  ASSIGN_OR_RETURN(const auto shard, LockShard(tx, call.run, number));
+  if (!shard) return Error("NOT_FOUND", "the run has no such shard");
+  if (shard->state != 1 || shard->lease_epoch != epoch || shard->lease_owner != call.session) {
+    return LeaseLost();
+  }
+  return *shard;
+}
+
+absl::Status RecordMismatch(pg::Transaction& tx, const WorkerCall& call, const RunLock& run,
+                            int64_t number, const crypto::Digest& second) {
+  ASSIGN_OR_RETURN(const auto round, FindRound(tx, run.round));
+  if (!round) return absl::InternalError("a run without its round");
+  ExceptionRecord exception;
+  exception.exception = {crypto::DeterministicId("attribution/mismatch", call.run, number, second)};
+  exception.cooperative = round->cooperative;
+  exception.kind = kResultMismatch;
+  exception.subject = call.run.value;
+  exception.description =
+      absl::StrCat("shard ", number, " of the run has a result, and worker ", call.session,
+                   " delivered another one with digest ", second.ToString());
+  exception.evidence = second;
+  exception.raised_us = ToUnixMicros(call.now);
+  return InsertException(tx, exception);
+}
+
+}  // namespace
+
+absl::StatusOr<ClaimedShard> RunEngine::Claim(const WorkerCall& call, const Uuid& request) {
+  return db_.Transact(call.deadline, [&](pg::Transaction& tx) -> absl::StatusOr<ClaimedShard> {
+    ASSIGN_OR_RETURN(const RunLock run, LockRun(tx, call.run));
+    ClaimedShard claimed;
+    if (run.state != RunState::kRunning) {
+      claimed.run_ended = true;
+      return claimed;
+    }
+    const int64_t now_us = ToUnixMicros(call.now);
+    ASSIGN_OR_RETURN(claimed.shard, FindClaim(tx, call.run, request, call.session, now_us));
+    if (claimed.shard) return claimed;
+    ASSIGN_OR_RETURN(claimed.shard,
+                     ClaimNextShard(tx, call.run, request, call.session, run.attempts_max, now_us,
+                                    now_us + run.lease_ms * 1000));
+    return claimed;
+  });
+}
+
+absl::Status RunEngine::Heartbeat(const WorkerCall& call, int64_t number, int64_t epoch) {
+  return db_.Transact(call.deadline, [&](pg::Transaction& tx) -> absl::Status {
+    ASSIGN_OR_RETURN(const RunLock run, LockRun(tx, call.run));
+    if (run.state != RunState::kRunning) return LeaseLost();
+    RETURN_IF_ERROR(HeldShard(tx, call, number, epoch).status());
+    return ExtendLease(tx, call.run, number, ToUnixMicros(call.now) + run.lease_ms * 1000);
+  });
+}
+
+absl::Status RunEngine::Complete(const WorkerCall& call, int64_t number, int64_t epoch,
+                                 absl::string_view losses) {
+  const crypto::Digest digest = crypto::Sha256(losses);
+  enum class Outcome { kAccepted, kEnded, kMismatch };
+  absl::StatusOr<Outcome> outcome =
+      db_.Transact(call.deadline, [&](pg::Transaction& tx) -> absl::StatusOr<Outcome> {
+        ASSIGN_OR_RETURN(const RunLock run, LockRun(tx, call.run));
+        ASSIGN_OR_RETURN(const auto first, FindResultDigest(tx, call.run, number));
+        if (first && *first == digest) return Outcome::kAccepted;
+        if (first) {
+          RETURN_IF_ERROR(RecordMismatch(tx, call, run, number, digest));
+          return Outcome::kMismatch;
+        }
+        if (run.state != RunState::kRunning) return LeaseLost();
+        ASSIGN_OR_RETURN(const Shard shard, HeldShard(tx, call, number, epoch));
+        RETURN_IF_ERROR(DecodeLosses(losses, shard.range.losses()).status());
+        RETURN_IF_ERROR(CompleteShard(tx, call.run, number, losses, digest, call.session,
+                                      ToUnixMicros(call.now)));
+        ASSIGN_OR_RETURN(const bool ended,
+                         EndIfFinished(tx, call.run, run.attempts_max, call.now));
+        return ended ? Outcome::kEnded : Outcome::kAccepted;
+      });
+  RETURN_IF_ERROR(outcome.status());
+  if (*outcome == Outcome::kEnded || *outcome == Outcome::kMismatch) ended_();
+  return *outcome == Outcome::kMismatch ? LeaseLost() : absl::OkStatus();
+}
+
+absl::Status RunEngine::Fail(const WorkerCall& call, int64_t number, int64_t epoch,
+                             const Failure& failure) {
+  absl::StatusOr<bool> ended =
+      db_.Transact(call.deadline, [&](pg::Transaction& tx) -> absl::StatusOr<bool> {
+        ASSIGN_OR_RETURN(const RunLock run, LockRun(tx, call.run));
+        if (run.state != RunState::kRunning) return LeaseLost();
+        ASSIGN_OR_RETURN(const Shard shard, HeldShard(tx, call, number, epoch));
+        if (failure.reason == "EVALUATION_RANGE") {
+          RETURN_IF_ERROR(SetShardOutOfRange(tx, call.run, shard.number, failure.candidate,
+                                             failure.update));
+        } else {
+          RETURN_IF_ERROR(ReopenShard(tx, call.run, shard.number));
+        }
+        return EndIfFinished(tx, call.run, run.attempts_max, call.now);
+      });
+  RETURN_IF_ERROR(ended.status());
+  if (*ended) ended_();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> RunEngine::EndIfFinished(pg::Transaction& tx, const RunId& run,
+                                              int attempts_max, absl::Time now) {
+  ASSIGN_OR_RETURN(const RunProgress progress,
+                   FindProgress(tx, run, attempts_max, ToUnixMicros(now)));
+  if (progress.exhausted) {
+    RETURN_IF_ERROR(EndRun(tx, run, RunState::kFailed, "RUN_FAILED", std::nullopt,
+                           ToUnixMicros(now)));
+    return true;
+  }
+  if (progress.unfinished > 0) return false;
+  // The lowest failing candidate over all shards decides, so that it does not depend on which
+  // shard was evaluated first.
+  RETURN_IF_ERROR(EndRun(tx, run, progress.out_of_range ? RunState::kFailed : RunState::kDone,
+                         progress.out_of_range ? "EVALUATION_RANGE" : "", progress.range_update,
+                         ToUnixMicros(now)));
+  return true;
+}
+
+absl::Status RunEngine::Tend(absl::Time now) {
+  ASSIGN_OR_RETURN(const std::vector<RunId> running,
+                   db_.Transact(kTendTimeout, [&](pg::Transaction& tx) {
+                     return ListRunningRuns(tx);
+                   }));
+  for (const RunId& run : running) {
+    RETURN_IF_ERROR(db_.Transact(kTendTimeout, [&](pg::Transaction& tx) -> absl::Status {
+      ASSIGN_OR_RETURN(const RunLock locked, LockRun(tx, run));
+      if (locked.state != RunState::kRunning) return absl::OkStatus();
+      return EndIfFinished(tx, run, locked.attempts_max, now).status();
+    }));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::vector<int64_t>>> AssembleLosses(
+    const RunSpec& spec, const std::vector<ShardResult>& results) {
+  std::vector<std::vector<int64_t>> parts;
+  for (const RunPart& part : spec.parts) {
+    parts.emplace_back(part.candidates() * part.rows, int64_t{-1});
+  }
+  for (const ShardResult& result : results) {
+    const ShardRange& range = result.range;
+    ASSIGN_OR_RETURN(const std::vector<int64_t> losses,
+                     DecodeLosses(result.losses, range.losses()));
+    const int64_t rows = spec.parts[range.part].rows;
+    const int64_t block = range.row_end - range.row_begin;
+    for (int64_t c = range.candidate_begin; c < range.candidate_end; ++c) {
+      const auto from = losses.begin() + (c - range.candidate_begin) * block;
+      std::copy(from, from + block, parts[range.part].begin() + c * rows + range.row_begin);
+    }
+  }
+  for (const std::vector<int64_t>& part : parts) {
+    if (std::find(part.begin(), part.end(), -1) != part.end()) {
+      return absl::InternalError("a run that is done lacks results");
+    }
+  }
+  return parts;
+}
+
+}  // namespace rochdale::attribution
