@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "libs/base/errors.h"
-#include "libs/crypto/sha256.h"
+#include "libs/learning/counter_words.h"
 
 namespace rochdale::learning {
 namespace {
@@ -25,32 +25,6 @@ int64_t IntegerRoot(int64_t value) {
   while ((root + 1) * (root + 1) <= value) ++root;
   return root;
 }
-
-// The 32-bit words of InitialParameters' counter stream, in order.
-class InitialWords {
- public:
-  explicit InitialWords(absl::string_view seed) : key_(crypto::Sha256(seed)) {}
-
-  uint32_t Next() {
-    if (word_ == 8) {
-      char counter[8];
-      for (int byte = 0; byte < 8; ++byte) {
-        counter[7 - byte] = static_cast<char>(block_ >> (8 * byte));
-      }
-      words_ = crypto::Sha256Of3(kInitialTag, key_.AsBytes(), {counter, sizeof(counter)});
-      ++block_;
-      word_ = 0;
-    }
-    const uint8_t* at = words_.bytes.data() + 4 * word_++;
-    return uint32_t{at[0]} << 24 | uint32_t{at[1]} << 16 | uint32_t{at[2]} << 8 | at[3];
-  }
-
- private:
-  crypto::Digest key_;
-  crypto::Digest words_;
-  uint64_t block_ = 0;
-  int word_ = 8;
-};
 
 }  // namespace
 
@@ -169,7 +143,7 @@ int64_t ParameterCount(const ModelSpec& spec) {
 std::vector<int32_t> InitialParameters(const ModelSpec& spec, absl::string_view seed) {
   std::vector<int32_t> parameters;
   parameters.reserve(ParameterCount(spec));
-  InitialWords words(seed);
+  CounterWords words(kInitialTag, seed);
   for (const ParameterTensor& tensor : ParameterTensors(spec)) {
     const int64_t fan_in = spec.layer_sizes[tensor.layer];
     const int64_t bound = IntegerRoot((int64_t{1} << 40) / fan_in);

@@ -9,8 +9,6 @@
 namespace rochdale::learning {
 namespace {
 
-constexpr int64_t kLossMax = int64_t{1} << 49;  // 2^18 nats, in nano-nats, and some room
-
 int64_t Binomial(int n, int k) {
   int64_t value = 1;
   for (int i = 1; i <= k; ++i) value = value * (n - k + i) / i;
@@ -98,7 +96,7 @@ absl::StatusOr<GameEstimates> EstimateGame(int n, int64_t rows, absl::Span<const
     return Error("BAD_REQUEST", "a game needs the losses of every coalition on every row");
   }
   for (int64_t loss : losses) {
-    if (loss < 0 || loss > kLossMax) return Error("BAD_REQUEST", "a loss is out of bounds");
+    if (loss < 0 || loss > kLossNanonatsMax) return Error("BAD_REQUEST", "a loss is out of bounds");
   }
   auto coalition = [&](uint64_t mask) { return losses.subspan(mask * rows, rows); };
   const std::vector<int64_t> shapley = ShapleyPerRow(n, rows, losses);

@@ -25,6 +25,8 @@
 namespace rochdale::learning {
 
 inline constexpr int kExactShapleyMax = 10;
+// No loss of the exact evaluator is above 2^18 nats.
+inline constexpr int64_t kLossNanonatsMax = int64_t{1} << 49;
 
 struct Estimate {
   absl::int128 total = 0;       // sum over rows, in units of 1 / scale nano-nats

@@ -82,6 +82,25 @@ TEST_CASE("the gate and the bound lie exactly at z standard errors") {
         std::vector<int64_t>{0});
 }
 
+TEST_CASE("gate and bound have their own z") {
+  Estimate estimate;  // mean 50, error 100
+  estimate.rows = 4;
+  estimate.standard_error = 100;
+  estimate.total = 50 * 4;
+  const std::vector<int64_t> best(4, 1'000'000), applied(4, 0);
+  CreditRule rule;
+  rule.z_gate_hundredths = 300;
+  rule.z_bound_hundredths = 20;
+  CHECK(HardenedCredits(rule, {estimate}, {false}, best, applied, nullptr) ==
+        std::vector<int64_t>{30});
+  estimate.total = -250 * 4;
+  CHECK(GateHarmful(rule, {estimate}) == std::vector<bool>{false});
+  rule.z_gate_hundredths = 249;
+  CHECK(GateHarmful(rule, {estimate}) == std::vector<bool>{true});
+  rule.preset = CreditPreset::kLiteral;
+  CHECK(GateHarmful(rule, {estimate}) == std::vector<bool>{false});
+}
+
 TEST_CASE("the high-water mark caps all credits together and never raises them") {
   const int64_t rows = 10;
   const auto losses = AdditiveGame({300, 100}, 0, rows);

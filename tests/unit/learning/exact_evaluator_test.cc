@@ -154,6 +154,34 @@ TEST_CASE("a coalition that leaves the range is named with its layer, whatever t
   CHECK(ReasonOf(CountCorrect(game.spec, whole, game.rows).status()) == "EVALUATION_RANGE");
 }
 
+// Bright rows leave the range in layer 2 already, dim ones only in layer 4.
+TEST_CASE("the lowest layer is named, whichever row comes first") {
+  RandomCase game = MakeCase({64, 400, 50, 3}, 0, 2, 12);
+  std::fill(game.base.begin(), game.base.end(), 0);
+  const auto layers = LinearLayers(game.spec);
+  const double weights[] = {7.99, 0.75, 0.04};
+  for (int l = 0; l < 3; ++l) {
+    std::fill_n(game.base.begin() + layers[l].weight_offset,
+                int64_t{layers[l].inputs} * layers[l].outputs,
+                tensor::RoundToGrid(weights[l]));
+  }
+  for (const bool bright_first : {true, false}) {
+    std::fill_n(game.rows.inputs.begin(), 64, bright_first ? 255 : 127);
+    std::fill_n(game.rows.inputs.begin() + 64, 64, bright_first ? 127 : 255);
+    for (const int block : {1, 2}) {
+      std::optional<RangeViolation> violation;
+      CHECK(!EvaluateCheckpoints(game.spec, {game.base}, game.rows, {block, &violation}).ok());
+      REQUIRE(violation.has_value());
+      CHECK(violation->layer == "2");
+    }
+  }
+  std::fill(game.rows.inputs.begin(), game.rows.inputs.end(), 127);
+  std::optional<RangeViolation> violation;
+  CHECK(!EvaluateCheckpoints(game.spec, {game.base}, game.rows, {0, &violation}).ok());
+  REQUIRE(violation.has_value());
+  CHECK(violation->layer == "4");
+}
+
 // Opposite updates whose sum is small: the bound over parts fails, the check of the sum passes.
 TEST_CASE("the range is checked on the coalition, not on its parts") {
   RandomCase game = Overflowing();
