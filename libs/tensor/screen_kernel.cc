@@ -39,24 +39,46 @@ ROCHDALE_INLINE double Combine(double (&lanes)[kLanes]) {
   return lanes[0];
 }
 
-template <int W, typename Probe>
-ROCHDALE_INLINE double DotBlock(const double* wide, const Probe* probe, size_t count) {
+// One block against P others at once. Side by side, since each is a stream from memory: the
+// processor fetches streams ahead by itself, but only while they are read in small steps.
+template <int W, int P, typename Other>
+ROCHDALE_INLINE void DotGroup(const double* wide, const Other* const* others, size_t begin,
+                              size_t count, double* sums) {
   constexpr int kRegisters = kLanes / W;
   using F64 = typename Vector<W>::F64;
-  F64 sums[kRegisters] = {};
+  F64 partial[P][kRegisters] = {};
+  const Other* streams[P];
+  for (int p = 0; p < P; ++p) streams[p] = others[p] + begin;
   for (size_t i = 0; i < count; i += kLanes) {
 #pragma GCC unroll 8
     for (int r = 0; r < kRegisters; ++r) {
-      F64 a, b;
+      F64 a;
       LoadF64<W>(wide + i + r * W, a);
-      LoadF64<W>(probe + i + r * W, b);
-      sums[r] += a * b;
+#pragma GCC unroll 8
+      for (int p = 0; p < P; ++p) {
+        F64 b;
+        LoadF64<W>(streams[p] + i + r * W, b);
+        partial[p][r] += a * b;
+      }
     }
   }
-  double lanes[kLanes];
-  static_assert(sizeof lanes == sizeof sums);
-  std::memcpy(lanes, sums, sizeof lanes);
-  return Combine(lanes);
+  for (int p = 0; p < P; ++p) {
+    double lanes[kLanes];
+    static_assert(sizeof lanes == sizeof partial[p]);
+    std::memcpy(lanes, partial[p], sizeof lanes);
+    sums[p] += Combine(lanes);
+  }
+}
+
+// P is how many probes' sums the registers hold.
+template <int W, int P>
+ROCHDALE_INLINE void DotsBlock(const double* wide, const float* const* probes,
+                               size_t probe_count, size_t begin, size_t count, double* sums) {
+  size_t k = 0;
+  for (; k + P <= probe_count; k += P) {
+    DotGroup<W, P>(wide, probes + k, begin, count, sums + k);
+  }
+  for (; k < probe_count; ++k) DotGroup<W, 1>(wide, probes + k, begin, count, sums + k);
 }
 
 template <int W>
@@ -105,26 +127,29 @@ ROCHDALE_INLINE void WidenBlock(const float* values, size_t count, double* wide)
   }
 }
 
-#define ROCHDALE_KERNEL(NAME, W, TARGET)                                                   \
+#define ROCHDALE_KERNEL(NAME, W, P, TARGET)                                                \
   TARGET BlockFront Front_##NAME(const float* values, size_t count, double* wide) {        \
     return FrontBlock<W>(values, count, wide);                                             \
   }                                                                                        \
-  TARGET double Dot_##NAME(const double* wide, const float* probe, size_t count) {         \
-    return DotBlock<W>(wide, probe, count);                                                \
+  TARGET void Dots_##NAME(const double* wide, const float* const* probes,                  \
+                          size_t probe_count, size_t begin, size_t count, double* sums) {  \
+    DotsBlock<W, P>(wide, probes, probe_count, begin, count, sums);                        \
   }                                                                                        \
   TARGET double DotWide_##NAME(const double* a, const double* b, size_t count) {           \
-    return DotBlock<W>(a, b, count);                                                       \
+    double sum = 0;                                                                        \
+    DotGroup<W, 1>(a, &b, 0, count, &sum);                                                 \
+    return sum;                                                                            \
   }                                                                                        \
   TARGET void Widen_##NAME(const float* values, size_t count, double* wide) {              \
     WidenBlock<W>(values, count, wide);                                                    \
   }                                                                                        \
-  constexpr ScreenKernel k_##NAME = {#NAME, Front_##NAME, Dot_##NAME, DotWide_##NAME,      \
+  constexpr ScreenKernel k_##NAME = {#NAME, Front_##NAME, Dots_##NAME, DotWide_##NAME,     \
                                      Widen_##NAME};
 
-ROCHDALE_KERNEL(portable, 2, )
+ROCHDALE_KERNEL(portable, 2, 1, )
 #if defined(__x86_64__)
-ROCHDALE_KERNEL(avx2, 4, __attribute__((target("avx2,fma"))))
-ROCHDALE_KERNEL(avx512, 8, __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw"))))
+ROCHDALE_KERNEL(avx2, 4, 2, __attribute__((target("avx2,fma"))))
+ROCHDALE_KERNEL(avx512, 8, 8, __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw"))))
 #endif
 
 #undef ROCHDALE_KERNEL
