@@ -1,5 +1,6 @@
 #include "libs/rpc/document.h"
 
+#include <google/protobuf/descriptor.h>
 #include <google/protobuf/message.h>
 #include <google/protobuf/util/json_util.h>
 
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "libs/base/errors.h"
 #include "libs/base/status_macros.h"
@@ -75,6 +77,75 @@ class StrictReader final : public nlohmann::json_sax<nlohmann::json> {
   std::vector<std::set<std::string>> keys_;
 };
 
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
+using nlohmann::json;
+
+bool IsInteger(const json& value) {
+  if (value.is_number_integer()) return true;
+  if (!value.is_string()) return false;
+  const std::string& text = value.get_ref<const std::string&>();
+  int64_t signed_value;
+  uint64_t unsigned_value;
+  return (absl::SimpleAtoi(text, &signed_value) && absl::StrCat(signed_value) == text) ||
+         (absl::SimpleAtoi(text, &unsigned_value) && absl::StrCat(unsigned_value) == text);
+}
+
+std::string FindProblem(const json& object, const Descriptor& type);
+
+// What is wrong with one value of a field, or "". The proto parser is more generous: it takes a
+// scalar for a list of one, 1.0 for 1, "true" for true, null for anything.
+std::string FindValueProblem(const json& value, const FieldDescriptor& field) {
+  bool fits = true;
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_MESSAGE: return FindProblem(value, *field.message_type());
+    case FieldDescriptor::CPPTYPE_INT32:
+    case FieldDescriptor::CPPTYPE_INT64:
+    case FieldDescriptor::CPPTYPE_UINT32:
+    case FieldDescriptor::CPPTYPE_UINT64: fits = IsInteger(value); break;
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+    case FieldDescriptor::CPPTYPE_FLOAT: fits = value.is_number() || value.is_string(); break;
+    case FieldDescriptor::CPPTYPE_BOOL: fits = value.is_boolean(); break;
+    case FieldDescriptor::CPPTYPE_ENUM:
+      fits = value.is_string() || value.is_number_integer();
+      break;
+    case FieldDescriptor::CPPTYPE_STRING: fits = value.is_string(); break;
+  }
+  return fits ? "" : absl::StrCat("the field ", field.name(), " has a value of another type");
+}
+
+std::string FindProblem(const json& object, const Descriptor& type) {
+  // Timestamp, Duration and the like have forms of their own, which the parser checks.
+  if (type.file()->package() == "google.protobuf") return "";
+  if (!object.is_object()) return absl::StrCat("a ", type.name(), " must be an object");
+  for (const auto& [name, value] : object.items()) {
+    const FieldDescriptor* field = type.FindFieldByName(name);
+    if (field == nullptr) field = type.FindFieldByCamelcaseName(name);
+    if (field == nullptr) return absl::StrCat("unknown field ", name.substr(0, 64));
+    const bool is_list = field->is_repeated() && !field->is_map();
+    if (is_list ? !value.is_array() : (field->is_map() && !value.is_object())) {
+      return absl::StrCat("the field ", field->name(), " must be ", is_list ? "a list" : "a map");
+    }
+    const FieldDescriptor& one = field->is_map() ? *field->message_type()->map_value() : *field;
+    if (!field->is_repeated()) {
+      if (std::string problem = FindValueProblem(value, one); !problem.empty()) return problem;
+      continue;
+    }
+    for (const json& item : value) {
+      if (std::string problem = FindValueProblem(item, one); !problem.empty()) return problem;
+    }
+  }
+  return "";
+}
+
+// What makes `body` ambiguous or another message than `type`, or "".
+std::string FindBodyProblem(const std::string& body, const Descriptor& type) {
+  StrictReader reader;
+  if (!json::sax_parse(body, &reader)) return reader.problem;
+  const json parsed = json::parse(body, nullptr, /*allow_exceptions=*/false);
+  return parsed.is_discarded() ? "not JSON" : FindProblem(parsed, type);
+}
+
 }  // namespace
 
 absl::StatusOr<crypto::SignedDocument> FromProto(const common::v1::SignedDocument& document) {
@@ -96,9 +167,9 @@ absl::Status ParseDocumentInto(const crypto::SignedDocument& document,
     return Error("DOCUMENT_INVALID", absl::StrCat("the document must be a ", expected));
   }
   RETURN_IF_ERROR(crypto::VerifyDocument(document));
-  StrictReader reader;
-  if (!nlohmann::json::sax_parse(document.body, &reader)) {
-    return Error("DOCUMENT_INVALID", absl::StrCat(expected, ": ", reader.problem));
+  if (const std::string problem = FindBodyProblem(document.body, *out.GetDescriptor());
+      !problem.empty()) {
+    return Error("DOCUMENT_INVALID", absl::StrCat(expected, ": ", problem));
   }
   google::protobuf::util::JsonParseOptions options;
   options.ignore_unknown_fields = false;

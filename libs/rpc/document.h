@@ -25,7 +25,8 @@ void ToProto(const crypto::SignedDocument& document, common::v1::SignedDocument&
 
 // Verifies the signature and reads the body into `out`, whose full name must be the document's
 // type. SIGNATURE_INVALID; DOCUMENT_INVALID: another type, not UTF-8 JSON in the proto3 mapping,
-// unknown fields, or duplicate keys.
+// unknown fields, a field that stands twice, null, or a value of another JSON type than the mapping
+// writes (what was signed must mean the same to every reader).
 absl::Status ParseDocumentInto(const crypto::SignedDocument& document,
                                google::protobuf::Message& out);
 
