@@ -1,0 +1,321 @@
+#include "services/ledger/convert.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "libs/base/status_macros.h"
+#include "libs/crypto/deterministic_id.h"
+#include "libs/crypto/entry.h"
+#include "libs/crypto/entry_kinds.h"
+#include "libs/rpc/document.h"
+
+namespace rochdale::ledger {
+namespace {
+
+constexpr absl::Duration kOrderAgeMax = absl::Minutes(15);
+constexpr size_t kAssetMax = 16;
+constexpr size_t kLabelMax = 64;
+
+static_assert(static_cast<int>(AccountType::kSystem) == v1::ACCOUNT_TYPE_SYSTEM);
+static_assert(static_cast<int>(AccountStatus::kClosed) == v1::ACCOUNT_STATUS_CLOSED);
+static_assert(static_cast<int>(TransferKind::kDeposit) == v1::TRANSFER_KIND_DEPOSIT);
+static_assert(static_cast<int>(TransferKind::kMint) == v1::TRANSFER_KIND_MINT);
+static_assert(static_cast<int>(TransferKind::kRevenue) == v1::TRANSFER_KIND_REVENUE);
+static_assert(static_cast<int>(TransferResult::kPosted) == v1::TRANSFER_RESULT_POSTED);
+static_assert(static_cast<int>(TransferResult::kOverflow) == v1::TRANSFER_RESULT_OVERFLOW);
+
+bool IsAsset(absl::string_view text) {
+  return !text.empty() && text.size() <= kAssetMax &&
+         std::all_of(text.begin(), text.end(), [](unsigned char c) {
+           return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '-';
+         });
+}
+
+bool IsLabel(absl::string_view text) {
+  return text.size() <= kLabelMax && std::all_of(text.begin(), text.end(), [](unsigned char c) {
+           return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '.' || c == '_' ||
+                  c == '-';
+         });
+}
+
+bool IsReference(absl::string_view text) {
+  return text.size() <= kReferenceMax &&
+         std::all_of(text.begin(), text.end(),
+                     [](unsigned char c) { return absl::ascii_isprint(c); });
+}
+
+// Ids that services derive (libs/crypto/deterministic_id.h) can be foreseen, so nobody else may
+// take one first.
+bool IsDerived(const Uuid& id) { return id.bytes[6] >> 4 == 8; }
+
+void CheckOwnId(const Caller& caller, const Uuid& id, absl::string_view field,
+                FieldErrors& errors) {
+  if (!caller.is_service && IsDerived(id)) {
+    errors.Add(field, "ids of version 8 are kept for the services; use a random one");
+  }
+}
+
+void CheckCount(int count, int max, absl::string_view field, FieldErrors& errors) {
+  if (count < 1 || count > max) errors.Add(field, absl::StrCat("must be 1 to ", max));
+}
+
+Account ParseAccount(const v1::Account& wire, const std::string& field, const Caller& caller,
+                     FieldErrors& errors) {
+  Account account;
+  ParseId(wire.account_id(), absl::StrCat(field, ".account_id"), errors, account.id.value);
+  ParseId(wire.owner_id(), absl::StrCat(field, ".owner_id"), errors, account.owner);
+  CheckOwnId(caller, account.id.value, absl::StrCat(field, ".account_id"), errors);
+  if (wire.type() < v1::ACCOUNT_TYPE_PERSON || wire.type() > v1::ACCOUNT_TYPE_SYSTEM) {
+    errors.Add(absl::StrCat(field, ".type"), "must be a type of account");
+  }
+  if (!IsAsset(wire.asset())) {
+    errors.Add(absl::StrCat(field, ".asset"), "must be 1 to 16 of a-z, 0-9 and -");
+  }
+  if (!IsLabel(wire.label())) {
+    errors.Add(absl::StrCat(field, ".label"), "must be at most 64 of a-z, 0-9 and ._-");
+  }
+  account.type = static_cast<AccountType>(wire.type());
+  account.asset = wire.asset();
+  account.label = wire.label();
+  account.floor = wire.unlimited() ? std::nullopt : std::optional<int64_t>(wire.floor_micro());
+  return account;
+}
+
+Transfer ParseTransfer(const v1::Transfer& wire, const std::string& field, const Caller& caller,
+                       FieldErrors& errors) {
+  Transfer transfer;
+  ParseId(wire.transfer_id(), absl::StrCat(field, ".transfer_id"), errors, transfer.id.value);
+  ParseId(wire.debit_account_id(), absl::StrCat(field, ".debit_account_id"), errors,
+          transfer.debit.value);
+  ParseId(wire.credit_account_id(), absl::StrCat(field, ".credit_account_id"), errors,
+          transfer.credit.value);
+  CheckOwnId(caller, transfer.id.value, absl::StrCat(field, ".transfer_id"), errors);
+  if (wire.amount_micro() < 1) errors.Add(absl::StrCat(field, ".amount_micro"), "must be at least 1");
+  if (wire.kind() < v1::TRANSFER_KIND_DEPOSIT || wire.kind() > v1::TRANSFER_KIND_REVENUE) {
+    errors.Add(absl::StrCat(field, ".kind"), "must be a kind of transfer");
+  }
+  if (wire.code() > 65'535) errors.Add(absl::StrCat(field, ".code"), "must be 0 to 65535");
+  if (!IsReference(wire.reference())) {
+    errors.Add(absl::StrCat(field, ".reference"), "must be at most 64 printable ASCII characters");
+  }
+  if (caller.is_service) {
+    ParseId(wire.authorised_by().event_id(), absl::StrCat(field, ".authorised_by.event_id"), errors,
+            transfer.authorised_by.value);
+  } else if (wire.has_authorised_by() || wire.posted_time_us() != 0 || wire.log_index() != 0) {
+    errors.Add(field, "authorised_by, posted_time_us and log_index are the server's to set");
+  }
+  transfer.amount = wire.amount_micro();
+  transfer.kind = static_cast<TransferKind>(wire.kind());
+  transfer.code = static_cast<int32_t>(wire.code());
+  transfer.reference = wire.reference();
+  return transfer;
+}
+
+template <typename List>
+std::vector<Transfer> ParseTransfers(const List& list, const std::string& field,
+                                     const Caller& caller, FieldErrors& errors) {
+  CheckCount(list.size(), kItemsMax, field, errors);
+  std::vector<Transfer> transfers;
+  transfers.reserve(list.size());
+  for (int i = 0; i < list.size() && i < kItemsMax; ++i) {
+    transfers.push_back(ParseTransfer(list[i], absl::StrCat(field, "[", i, "]"), caller, errors));
+  }
+  return transfers;
+}
+
+absl::StatusOr<PostTransfers> ParseOrder(const v1::PostTransfersRequest& request,
+                                         const rpc::Identity& identity, absl::Time now) {
+  FieldErrors errors;
+  Uuid request_id;
+  ParseId(request.request_id(), "request_id", errors, request_id);
+  if (request.transfers_size() > 0) errors.Add("transfers", "only services send them unsigned");
+  if (!request.has_order()) errors.Add("order", "must be a signed TransferOrder");
+  RETURN_IF_ERROR(errors.ToStatus());
+  PostTransfers post;
+  ASSIGN_OR_RETURN(post.order, rpc::FromProto(request.order()));
+  ASSIGN_OR_RETURN(const v1::TransferOrder order, rpc::ParseDocument<v1::TransferOrder>(*post.order));
+  if (post.order->public_key != identity.public_key) {
+    return Error("SIGNATURE_INVALID", "the order is signed by another key than the call");
+  }
+  post.transfers = ParseTransfers(order.transfers(), "order.transfers", CallerOf(identity), errors);
+  const absl::Duration age = now - absl::FromUnixMicros(order.signed_time_us());
+  if (age > kOrderAgeMax || age < -kOrderAgeMax) {
+    errors.Add("order.signed_time_us", "must be within 15 minutes of the server's clock");
+  }
+  RETURN_IF_ERROR(errors.ToStatus());
+  return post;
+}
+
+absl::StatusOr<LogEntry> ParseEntry(const std::string& leaf, const Caller& caller) {
+  ASSIGN_OR_RETURN(const crypto::Entry entry, crypto::DecodeEntry(leaf));
+  RETURN_IF_ERROR(crypto::CheckKind(entry));
+  if (crypto::ServiceName(entry.service) != absl::AsciiStrToUpper(caller.service)) {
+    return Error("ENTRY_INVALID", absl::StrCat("it is an entry of ",
+                                               crypto::ServiceName(entry.service), ", not of ",
+                                               caller.service));
+  }
+  LogEntry parsed;
+  parsed.event_id = entry.event_id;
+  parsed.kind = entry.kind;
+  parsed.subject = entry.subject;
+  parsed.leaf = leaf;
+  parsed.leaf_hash = crypto::LeafHash(leaf);
+  return parsed;
+}
+
+}  // namespace
+
+Caller CallerOf(const rpc::Identity& identity) {
+  Caller caller;
+  caller.is_service = identity.kind == rpc::IdentityKind::kService;
+  caller.service = identity.service;
+  caller.principal = identity.principal;
+  caller.agent = identity.agent;
+  return caller;
+}
+
+void ParseId(absl::string_view text, absl::string_view field, FieldErrors& errors, Uuid& id) {
+  const absl::StatusOr<Uuid> parsed = Uuid::Parse(text);
+  if (parsed.ok() && !parsed->IsZero()) {
+    id = *parsed;
+  } else {
+    errors.Add(field, "must be a UUID other than zero");
+  }
+}
+
+absl::StatusOr<Uuid> ParseOnlyId(absl::string_view text, absl::string_view field) {
+  FieldErrors errors;
+  Uuid id;
+  ParseId(text, field, errors, id);
+  RETURN_IF_ERROR(errors.ToStatus());
+  return id;
+}
+
+absl::StatusOr<OpenAccounts> ParseOpenAccounts(const v1::OpenAccountsRequest& request,
+                                               const Caller& caller) {
+  FieldErrors errors;
+  OpenAccounts open;
+  Uuid request_id;
+  ParseId(request.request_id(), "request_id", errors, request_id);
+  CheckCount(request.accounts_size(), kItemsMax, "accounts", errors);
+  for (int i = 0; i < request.accounts_size() && i < kItemsMax; ++i) {
+    open.accounts.push_back(
+        ParseAccount(request.accounts(i), absl::StrCat("accounts[", i, "]"), caller, errors));
+  }
+  // A principal's account rests on its registration, which the writer finds in the log.
+  if (caller.is_service) {
+    ParseId(request.authorised_by().event_id(), "authorised_by.event_id", errors,
+            open.authorised_by.value);
+  }
+  RETURN_IF_ERROR(errors.ToStatus());
+  return open;
+}
+
+absl::StatusOr<PostTransfers> ParsePostTransfers(const v1::PostTransfersRequest& request,
+                                                 const rpc::Identity& identity, absl::Time now) {
+  if (identity.kind == rpc::IdentityKind::kAgent) {
+    return Error("MANDATE_MISSING", "agents may not move value yet: the principal signs orders");
+  }
+  if (identity.kind != rpc::IdentityKind::kService) return ParseOrder(request, identity, now);
+  FieldErrors errors;
+  PostTransfers post;
+  Uuid request_id;
+  ParseId(request.request_id(), "request_id", errors, request_id);
+  if (request.has_order()) errors.Add("order", "services send transfers");
+  post.transfers = ParseTransfers(request.transfers(), "transfers", CallerOf(identity), errors);
+  RETURN_IF_ERROR(errors.ToStatus());
+  return post;
+}
+
+absl::StatusOr<AppendEntries> ParseAppendEntries(const v1::AppendEntriesRequest& request,
+                                                 const Caller& caller) {
+  FieldErrors errors;
+  AppendEntries append;
+  Uuid request_id;
+  ParseId(request.request_id(), "request_id", errors, request_id);
+  CheckCount(request.entries_size(), kAppendMax, "entries", errors);
+  RETURN_IF_ERROR(errors.ToStatus());
+  append.entries.reserve(request.entries_size());
+  for (int i = 0; i < request.entries_size(); ++i) {
+    absl::StatusOr<LogEntry> entry = ParseEntry(request.entries(i), caller);
+    if (!entry.ok()) {
+      return Error("ENTRY_INVALID", absl::StrCat("entries[", i, "]: ", entry.status().message()));
+    }
+    append.entries.push_back(*std::move(entry));
+  }
+  return append;
+}
+
+absl::StatusOr<RecordBundle> ParseSignBundle(const v1::SignBundleRequest& request,
+                                             const rpc::Identity& identity) {
+  FieldErrors errors;
+  RecordBundle record;
+  Uuid request_id;
+  ParseId(request.request_id(), "request_id", errors, request_id);
+  ParseId(request.cooperative_id(), "cooperative_id", errors, record.cooperative.value);
+  const auto manifest = crypto::Digest::Parse(request.manifest_sha256());
+  if (manifest.ok()) {
+    record.manifest = *manifest;
+  } else {
+    errors.Add("manifest_sha256", "must be 64 lower-case hexadecimal digits");
+  }
+  RETURN_IF_ERROR(errors.ToStatus());
+  record.event_id.value = crypto::DeterministicId("ledger/bundle-signed", identity.ToString(),
+                                                  request_id);
+  return record;
+}
+
+void ToProto(const Account& account, v1::Account& out) {
+  out.set_account_id(account.id.ToString());
+  out.set_owner_id(account.owner.ToString());
+  out.set_type(static_cast<v1::AccountType>(account.type));
+  out.set_asset(account.asset);
+  out.set_floor_micro(account.floor.value_or(0));
+  out.set_unlimited(!account.floor.has_value());
+  out.set_label(account.label);
+  out.set_status(static_cast<v1::AccountStatus>(account.status));
+  out.set_balance_micro(account.balance);
+  out.set_held_micro(account.held);
+  out.set_opened_time_us(account.opened_us);
+}
+
+void ToProto(const PostedTransfer& posted, v1::Transfer& out) {
+  const Transfer& transfer = posted.transfer;
+  out.set_transfer_id(transfer.id.ToString());
+  out.set_debit_account_id(transfer.debit.ToString());
+  out.set_credit_account_id(transfer.credit.ToString());
+  out.set_amount_micro(transfer.amount);
+  out.set_kind(static_cast<v1::TransferKind>(transfer.kind));
+  out.set_code(static_cast<uint32_t>(transfer.code));
+  out.set_reference(transfer.reference);
+  if (!transfer.authorised_by.IsZero()) {
+    out.mutable_authorised_by()->set_event_id(transfer.authorised_by.ToString());
+  }
+  out.set_posted_time_us(posted.posted_us);
+  out.set_log_index(posted.log_index);
+}
+
+void ToProto(const Outcome& outcome, v1::TransferOutcome& out) {
+  out.set_transfer_id(outcome.id.ToString());
+  out.set_result(static_cast<v1::TransferResult>(outcome.result));
+  out.set_message(outcome.message);
+  out.set_debit_balance_micro(outcome.debit_balance);
+  out.set_credit_balance_micro(outcome.credit_balance);
+  out.set_log_index(outcome.log_index);
+}
+
+void ToProto(const LogEntry& entry, v1::LogEntry& out) {
+  out.set_log_index(entry.index);
+  out.set_entry(entry.leaf);
+}
+
+void ToProto(const TreeHead& head, v1::TreeHead& out) {
+  out.set_size(head.size);
+  out.set_root(std::string(head.root.AsBytes()));
+  out.set_note(head.note);
+  out.set_signed_time_us(head.signed_us);
+}
+
+}  // namespace rochdale::ledger

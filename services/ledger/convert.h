@@ -1,0 +1,47 @@
+// Between the protos and the ledger's own types: the only code that knows both. Every bad field of
+// a request is reported at once (BAD_REQUEST).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "libs/base/errors.h"
+#include "libs/rpc/call.h"
+#include "rochdale/ledger/v1/ledger.pb.h"
+#include "services/ledger/batch.h"
+#include "services/ledger/model.h"
+
+namespace rochdale::ledger {
+
+Caller CallerOf(const rpc::Identity& identity);
+
+// Fills `id`, or notes what is wrong with the field.
+void ParseId(absl::string_view text, absl::string_view field, FieldErrors& errors, Uuid& id);
+// The same for a call's only field.
+absl::StatusOr<Uuid> ParseOnlyId(absl::string_view text, absl::string_view field);
+
+absl::StatusOr<OpenAccounts> ParseOpenAccounts(const v1::OpenAccountsRequest& request,
+                                               const Caller& caller);
+// Of a service: transfers; of a person: an order that it signed itself, not older than 15 minutes.
+// DOCUMENT_INVALID, SIGNATURE_INVALID, MANDATE_MISSING.
+absl::StatusOr<PostTransfers> ParsePostTransfers(const v1::PostTransfersRequest& request,
+                                                 const rpc::Identity& identity, absl::Time now);
+// ENTRY_INVALID names the entry. Entries must be those of the calling service.
+absl::StatusOr<AppendEntries> ParseAppendEntries(const v1::AppendEntriesRequest& request,
+                                                 const Caller& caller);
+// The event id follows from the caller and the request's id.
+absl::StatusOr<RecordBundle> ParseSignBundle(const v1::SignBundleRequest& request,
+                                             const rpc::Identity& identity);
+
+void ToProto(const Account& account, v1::Account& out);
+void ToProto(const PostedTransfer& posted, v1::Transfer& out);
+void ToProto(const Outcome& outcome, v1::TransferOutcome& out);
+void ToProto(const LogEntry& entry, v1::LogEntry& out);
+void ToProto(const TreeHead& head, v1::TreeHead& out);
+
+}  // namespace rochdale::ledger

@@ -1,0 +1,70 @@
+// rochdale.ledger.v1.LedgerService over the writer and the database.
+#pragma once
+
+#include "libs/pg/database.h"
+#include "libs/rpc/handle.h"
+#include "rochdale/ledger/v1/ledger.grpc.pb.h"
+#include "services/ledger/tree_heads.h"
+#include "services/ledger/writer.h"
+
+namespace rochdale::ledger {
+
+// Accounts, transfers and entries are shown to every caller that the access table lets in: the log,
+// which anybody may read, says the same. Thread-safe.
+class LedgerService final : public v1::LedgerService::Service {
+ public:
+  // All outlive it. `db` is for reading.
+  LedgerService(rpc::Calls& calls, pg::Database& db, Writer& writer, TreeHeads& heads)
+      : calls_(calls), db_(db), writer_(writer), heads_(heads) {}
+
+  grpc::Status OpenAccounts(grpc::ServerContext* context, const v1::OpenAccountsRequest* request,
+                            v1::OpenAccountsResponse* response) override;
+  grpc::Status GetAccount(grpc::ServerContext* context, const v1::GetAccountRequest* request,
+                          v1::GetAccountResponse* response) override;
+  grpc::Status ListAccounts(grpc::ServerContext* context, const v1::ListAccountsRequest* request,
+                            v1::ListAccountsResponse* response) override;
+  grpc::Status PostTransfers(grpc::ServerContext* context,
+                             const v1::PostTransfersRequest* request,
+                             v1::PostTransfersResponse* response) override;
+  grpc::Status GetTransfer(grpc::ServerContext* context, const v1::GetTransferRequest* request,
+                           v1::GetTransferResponse* response) override;
+  grpc::Status ListTransfers(grpc::ServerContext* context,
+                             const v1::ListTransfersRequest* request,
+                             v1::ListTransfersResponse* response) override;
+  grpc::Status AppendEntries(grpc::ServerContext* context,
+                             const v1::AppendEntriesRequest* request,
+                             v1::AppendEntriesResponse* response) override;
+  grpc::Status GetTreeHead(grpc::ServerContext* context, const v1::GetTreeHeadRequest* request,
+                           v1::GetTreeHeadResponse* response) override;
+  grpc::Status ListTreeHeads(grpc::ServerContext* context,
+                             const v1::ListTreeHeadsRequest* request,
+                             v1::ListTreeHeadsResponse* response) override;
+  grpc::Status GetEntry(grpc::ServerContext* context, const v1::GetEntryRequest* request,
+                        v1::GetEntryResponse* response) override;
+  grpc::Status ListEntries(grpc::ServerContext* context, const v1::ListEntriesRequest* request,
+                           v1::ListEntriesResponse* response) override;
+  grpc::Status GetInclusionProof(grpc::ServerContext* context,
+                                 const v1::GetInclusionProofRequest* request,
+                                 v1::GetInclusionProofResponse* response) override;
+  grpc::Status GetConsistencyProof(grpc::ServerContext* context,
+                                   const v1::GetConsistencyProofRequest* request,
+                                   v1::GetConsistencyProofResponse* response) override;
+  grpc::Status SignBundle(grpc::ServerContext* context, const v1::SignBundleRequest* request,
+                          v1::SignBundleResponse* response) override;
+
+ private:
+  // The newest signed head; one is signed where there is none yet.
+  absl::StatusOr<TreeHead> NewestHead(const rpc::Call& call);
+  // The head of `size`, signed or not; 0: the newest signed one. LOG_SIZE_UNKNOWN.
+  absl::StatusOr<TreeHead> HeadOf(const rpc::Call& call, int64_t size);
+  // By event id where one is named, else by index. NOT_FOUND, LOG_SIZE_UNKNOWN.
+  absl::StatusOr<LogEntry> EntryOf(const rpc::Call& call, const std::string& event_id,
+                                   int64_t index);
+
+  rpc::Calls& calls_;
+  pg::Database& db_;
+  Writer& writer_;
+  TreeHeads& heads_;
+};
+
+}  // namespace rochdale::ledger

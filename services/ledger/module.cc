@@ -1,0 +1,133 @@
+#include "services/ledger/module.h"
+
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "libs/base/status_macros.h"
+#include "libs/obs/log.h"
+#include "libs/obs/metrics.h"
+#include "services/ledger/ledger_service.h"
+
+namespace rochdale::ledger {
+namespace {
+
+// Leadership's session and the reads of readiness are beyond it.
+constexpr int kWriterConnections = 3;
+
+pg::DatabaseOptions WriterDatabase(const pg::Database& db) {
+  pg::DatabaseOptions options = db.options();
+  options.connections_max = kWriterConnections;
+  return options;
+}
+
+crypto::KeyPair RequiredKey(const LedgerOptions& options) {
+  if (options.log_key.has_value()) return *options.log_key;
+  std::fprintf(stderr, "LedgerOptions.log_key must be set\n");
+  std::abort();
+}
+
+}  // namespace
+
+struct LedgerModule::State {
+  State(LedgerOptions given, const service::Environment& environment)
+      : options(std::move(given)),
+        env(environment),
+        key(RequiredKey(options)),
+        writer_db(WriterDatabase(env.db)),
+        metrics(DeclareWriterMetrics(env.metrics)),
+        heads(writer_db, env.clock, key, options.origin,
+              absl::StrCat(env.data_dir, "/last-checkpoint"),
+              env.metrics.AddGauge("rochdale_ledger_signed_size",
+                                   "Size of the newest signed tree head.")),
+        writer(writer_db, env.clock, env.logger, metrics, StartLog{key.public_key(), options.origin},
+               [this](pg::Transaction& tx, const TreeState& tree) { return heads.Check(tx, tree); },
+               WriterOptions{.address = options.address,
+                             .leadership_check_every = options.leadership_check_every}),
+        service(env.calls, env.db, writer, heads) {}
+
+  const LedgerOptions options;
+  const service::Environment env;
+  const crypto::KeyPair key;
+  pg::Database writer_db;
+  const WriterMetrics metrics;
+  TreeHeads heads;
+  Writer writer;
+  LedgerService service;
+
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool stopping = false;
+  std::thread housekeeping;
+};
+
+std::unique_ptr<LedgerModule> LedgerModule::Make(LedgerOptions options,
+                                                 const service::Environment& environment) {
+  return std::unique_ptr<LedgerModule>(
+      new LedgerModule(std::make_unique<State>(std::move(options), environment)));
+}
+
+LedgerModule::LedgerModule(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+LedgerModule::~LedgerModule() { Stop(); }
+
+std::vector<grpc::Service*> LedgerModule::grpc_services() { return {&state_->service}; }
+
+std::string LedgerModule::VerifierKey() const { return state_->heads.verifier_key().ToString(); }
+
+absl::Status LedgerModule::Start() {
+  if (!crypto::IsNoteName(state_->options.origin) || state_->options.origin == kBundleLine) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("\"", state_->options.origin, "\" cannot be the name of a log"));
+  }
+  const absl::Status checked = state_->writer_db.Transact(
+      absl::Seconds(30), [this](pg::Transaction& tx) -> absl::Status {
+        ASSIGN_OR_RETURN(const TreeState tree, ReadTreeState(tx));
+        return state_->heads.Check(tx, tree);
+      });
+  if (absl::IsDataLoss(checked) || absl::IsFailedPrecondition(checked)) return checked;
+  state_->writer.Start();
+  state_->housekeeping = std::thread([this] { KeepHouse(); });
+  return absl::OkStatus();
+}
+
+void LedgerModule::Stop() {
+  {
+    std::lock_guard lock(state_->mutex);
+    state_->stopping = true;
+    state_->changed.notify_all();
+  }
+  if (state_->housekeeping.joinable()) state_->housekeeping.join();
+  state_->writer.Stop();
+}
+
+absl::Status LedgerModule::Ready() { return state_->writer.Ready(); }
+
+void LedgerModule::KeepHouse() {
+  absl::Time balances_at = absl::Now() + state_->options.check_balances_every;
+  std::unique_lock lock(state_->mutex);
+  while (!state_->stopping) {
+    lock.unlock();
+    if (state_->writer.Writing()) {
+      const auto signed_head = state_->heads.SignNow(absl::Now() + absl::Seconds(10));
+      if (!signed_head.ok()) {
+        state_->env.logger.Warning(
+            "no tree head was signed",
+            obs::Fields().Text("error", signed_head.status().ToString()));
+      }
+      if (absl::Now() >= balances_at) {
+        state_->writer.CheckBalances().IgnoreError();  // logged and counted there
+        balances_at = absl::Now() + state_->options.check_balances_every;
+      }
+    }
+    lock.lock();
+    state_->changed.wait_for(lock, absl::ToChronoMicroseconds(state_->options.sign_every),
+                             [this] { return state_->stopping; });
+  }
+}
+
+}  // namespace rochdale::ledger

@@ -1,0 +1,54 @@
+// The ledger service as a part of a process: accounts, transfers, the log.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "libs/crypto/ed25519.h"
+#include "libs/service/module.h"
+
+namespace rochdale::ledger {
+
+struct LedgerOptions {
+  // Signs tree heads and bundles; required. Losing it ends the log under this origin.
+  std::optional<crypto::KeyPair> log_key;
+  // The log's name, for ever: a schemeless URL by convention ("log.example.org/rochdale"). First
+  // line of every checkpoint and name of its key: no spaces, no '+'.
+  std::string origin = "rochdale.local/log";
+  std::string address = "127.0.0.1:0";  // of this replica, for others that are not the writer
+  absl::Duration sign_every = absl::Seconds(1);
+  absl::Duration check_balances_every = absl::Minutes(1);
+  absl::Duration leadership_check_every = absl::Seconds(1);
+};
+
+class LedgerModule : public service::Module {
+ public:
+  // The last signed checkpoint is kept in `environment.data_dir`/last-checkpoint.
+  static std::unique_ptr<LedgerModule> Make(LedgerOptions options,
+                                            const service::Environment& environment);
+  ~LedgerModule() override;
+
+  std::vector<grpc::Service*> grpc_services() override;
+  // FAILED_PRECONDITION for options that cannot be; DATA_LOSS or FAILED_PRECONDITION where the
+  // database is behind the last signed checkpoint, or the checkpoint is not this log's. A database
+  // that cannot be reached is waited for, in the writer's thread.
+  absl::Status Start() override;
+  void Stop() override;
+  // OK while this replica writes.
+  absl::Status Ready() override;
+
+  // C2SP verifier key of the log: name+hash+base64 key.
+  std::string VerifierKey() const;
+
+ private:
+  struct State;
+  explicit LedgerModule(std::unique_ptr<State> state);
+  void KeepHouse();
+
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace rochdale::ledger
