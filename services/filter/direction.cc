@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "libs/base/errors.h"
 #include "libs/base/status_macros.h"
@@ -10,117 +11,139 @@
 namespace rochdale::filter {
 namespace {
 
-constexpr double kToleranceRelative = 1e-9;    // of |d||g|: what a solution must meet
-constexpr double kPolishedRelative = 1e-12;    // what ends the search early
-constexpr double kPivotMin = 1e-12;            // of |g|^2: below it gradients are dependent
-constexpr int kSweepsPerPolish = 16;
+constexpr double kToleranceRelative = 1e-9;  // of |d||g|: what a solution must meet
+constexpr double kSoughtRelative = 1e-12;     // what ends the search early
+// Added to the diagonal of the unit Gram matrix. Gradients of similar probes are nearly parallel,
+// and this keeps every equation solvable; repeated steps from the last solution take its effect
+// out again (the proximal point method).
+constexpr double kProximal = 1e-10;
 
-// minimise 1/2 l'Ml - l'v over l >= 0, v = <d,g> - b: the dual of the projection.
+// minimise 1/2 l'Ml - l'v over l >= 0, where v = <d,g> - b: the dual of the projection, for
+// gradients scaled to length one and |d| = 1.
 class Dual {
  public:
-  Dual(double norm, absl::Span<const DirectionConstraint> constraints,
-       absl::Span<const double> gram)
-      : count_(constraints.size()), norm_(norm), gram_(gram), lambdas_(count_, 0.0) {
-    for (size_t k = 0; k < count_; ++k) {
-      const double length = std::sqrt(Gram(k, k));
-      const double eps = static_cast<double>(constraints[k].eps_micro) / 1e6;
-      lengths_.push_back(length);
-      excess_.push_back(constraints[k].dot - eps * norm * length);
-    }
-  }
+  Dual(std::vector<double> gram, std::vector<double> excess)
+      : count_(excess.size()), gram_(std::move(gram)), excess_(std::move(excess)),
+        lambdas_(count_, 0.0) {}
 
   absl::Status Solve() {
-    for (int sweep = 0; sweep < kDirectionSweepsMax; ++sweep) {
-      if (sweep % kSweepsPerPolish == 0) {
-        if (Error() <= kPolishedRelative || Polish()) return absl::OkStatus();
-      }
-      for (size_t k = 0; k < count_; ++k) Ascend(k);
+    for (int step = 0; step < kDirectionStepsMax && Breach() > kSoughtRelative; ++step) {
+      if (!Step()) break;
     }
-    if (Error() <= kToleranceRelative) return absl::OkStatus();
-    return rochdale::Error("RULE_ERROR", "the projection did not converge");
+    if (Breach() <= kToleranceRelative) return absl::OkStatus();
+    return Error("RULE_ERROR", "the projection did not converge");
   }
 
   const std::vector<double>& lambdas() const { return lambdas_; }
   int64_t operations() const { return operations_; }
 
  private:
-  double Gram(size_t a, size_t b) const { return gram_[a * count_ + b]; }
-
-  // excess_k less what the current lambdas take away: positive where violated.
-  double Left(size_t k, const std::vector<double>& lambdas) {
-    double left = excess_[k];
-    for (size_t j = 0; j < count_; ++j) left -= Gram(k, j) * lambdas[j];
-    operations_ += static_cast<int64_t>(count_);
-    return left;
-  }
-
-  // The largest breach of the optimality conditions, relative to |d||g|: a violated constraint,
-  // or a slack one that is still pushed.
-  double Error() { return Error(lambdas_); }
-  double Error(const std::vector<double>& lambdas) {
+  // The largest breach of the optimality conditions: a violated constraint, or a slack one that
+  // is still pushed.
+  double Breach() {
     double worst = 0;
     for (size_t k = 0; k < count_; ++k) {
-      const double unit = norm_ * lengths_[k];
-      if (unit <= 0) continue;
-      const double left = Left(k, lambdas) / unit;
-      worst = std::max(worst, lambdas[k] > 0 ? std::abs(left) : left);
+      const double left = excess_[k] - Row(k, lambdas_);
+      worst = std::max(worst, lambdas_[k] > 0 ? std::abs(left) : left);
     }
     return worst;
   }
 
-  void Ascend(size_t k) {
-    if (Gram(k, k) <= 0) return;
-    lambdas_[k] = std::max(0.0, lambdas_[k] + Left(k, lambdas_) / Gram(k, k));
+  double Row(size_t k, const std::vector<double>& lambdas) {
+    double sum = 0;
+    for (size_t j = 0; j < count_; ++j) sum += gram_[k * count_ + j] * lambdas[j];
+    operations_ += static_cast<int64_t>(count_);
+    return sum;
   }
 
-  // Solves the constraints that are active now as equations (Cholesky); takes the solution where
-  // it is optimal. False where it is not, or where active gradients depend on each other.
-  bool Polish() {
-    std::vector<size_t> active;
-    for (size_t k = 0; k < count_; ++k) {
-      if (lambdas_[k] > 0) active.push_back(k);
+  // One proximal step: solves the dual with kProximal/2 |l - l_before|^2 added, by the active set
+  // method of Lawson and Hanson. False where that exceeds its bound.
+  bool Step() {
+    std::vector<double> target = excess_;
+    for (size_t k = 0; k < count_; ++k) target[k] += kProximal * lambdas_[k];
+    std::vector<bool> active(count_);
+    for (size_t k = 0; k < count_; ++k) active[k] = lambdas_[k] > 0;
+    const int turns_max = 10 * static_cast<int>(count_) + 100;
+    for (int turn = 0; turn < turns_max; ++turn) {
+      if (!MoveTo(Equations(active, target), active)) continue;
+      // The most violated inactive constraint joins (ties: the lower index).
+      size_t joins = count_;
+      double worst = kSoughtRelative / 4;
+      for (size_t k = 0; k < count_; ++k) {
+        if (active[k]) continue;
+        const double left = target[k] - Row(k, lambdas_);
+        if (left > worst) {
+          worst = left;
+          joins = k;
+        }
+      }
+      if (joins == count_) return true;
+      active[joins] = true;
     }
-    const size_t size = active.size();
-    if (size == 0) return false;
+    return false;
+  }
+
+  // Takes the solution where no active lambda is negative. Otherwise goes as far towards it as
+  // none becomes negative, drops those that become zero, and says false.
+  bool MoveTo(const std::vector<double>& solution, std::vector<bool>& active) {
+    double share = 1;
+    size_t blocking = count_;
+    for (size_t k = 0; k < count_; ++k) {
+      if (!active[k] || solution[k] > 0) continue;
+      const double distance = lambdas_[k] - solution[k];
+      const double reach = distance > 0 ? lambdas_[k] / distance : 0.0;
+      if (blocking == count_ || reach < share) {
+        share = reach;
+        blocking = k;
+      }
+    }
+    for (size_t k = 0; k < count_; ++k) {
+      if (!active[k]) continue;
+      lambdas_[k] = blocking == count_ ? solution[k]
+                                       : lambdas_[k] + share * (solution[k] - lambdas_[k]);
+      if (k == blocking || (blocking != count_ && !(lambdas_[k] > 0) && solution[k] <= 0)) {
+        lambdas_[k] = 0;
+        active[k] = false;
+      }
+    }
+    return blocking == count_;
+  }
+
+  // The active constraints as equations, by Cholesky; zero for the others.
+  std::vector<double> Equations(const std::vector<bool>& active,
+                                const std::vector<double>& target) {
+    std::vector<size_t> rows;
+    for (size_t k = 0; k < count_; ++k) {
+      if (active[k]) rows.push_back(k);
+    }
+    const size_t size = rows.size();
     std::vector<double> lower(size * size, 0.0);
     std::vector<double> solution(size);
     for (size_t a = 0; a < size; ++a) {
       for (size_t b = 0; b <= a; ++b) {
-        double value = Gram(active[a], active[b]);
+        double value = gram_[rows[a] * count_ + rows[b]] + (a == b ? kProximal : 0.0);
         for (size_t c = 0; c < b; ++c) value -= lower[a * size + c] * lower[b * size + c];
-        if (a != b) {
-          lower[a * size + b] = value / lower[b * size + b];
-        } else if (value <= kPivotMin * Gram(active[a], active[a])) {
-          return false;
-        } else {
-          lower[a * size + a] = std::sqrt(value);
-        }
+        lower[a * size + b] = a == b ? std::sqrt(std::max(value, kProximal / 16))
+                                     : value / lower[b * size + b];
       }
-      double value = excess_[active[a]];
+      double value = target[rows[a]];
       for (size_t c = 0; c < a; ++c) value -= lower[a * size + c] * solution[c];
       solution[a] = value / lower[a * size + a];
     }
-    operations_ += static_cast<int64_t>(size * size * size);
     for (size_t a = size; a-- > 0;) {
       for (size_t c = a + 1; c < size; ++c) solution[a] -= lower[c * size + a] * solution[c];
       solution[a] /= lower[a * size + a];
     }
-    std::vector<double> candidate(count_, 0.0);
-    for (size_t a = 0; a < size; ++a) {
-      if (!(solution[a] >= 0)) return false;
-      candidate[active[a]] = solution[a];
-    }
-    if (Error(candidate) > kToleranceRelative) return false;
-    lambdas_ = std::move(candidate);
-    return true;
+    operations_ += static_cast<int64_t>(size * size * size);
+    std::vector<double> result(count_, 0.0);
+    for (size_t a = 0; a < size; ++a) result[rows[a]] = solution[a];
+    return result;
   }
 
   size_t count_;
-  double norm_;
-  absl::Span<const double> gram_;
-  std::vector<double> lambdas_;
-  std::vector<double> lengths_;
+  std::vector<double> gram_;
   std::vector<double> excess_;
+  std::vector<double> lambdas_;
   int64_t operations_ = 0;
 };
 
@@ -150,9 +173,24 @@ absl::StatusOr<Projection> Project(double norm, absl::Span<const DirectionConstr
   Projection projection;
   projection.lambdas.assign(constraints.size(), 0.0);
   if (norm == 0 || constraints.empty()) return projection;
-  Dual dual(norm, constraints, gram);
+  const size_t count = constraints.size();
+  // In units of |g| and |d|; zero gradients stay zero and constrain nothing.
+  std::vector<double> lengths, unit_gram(gram.begin(), gram.end()), excess;
+  for (size_t k = 0; k < count; ++k) lengths.push_back(std::sqrt(gram[k * count + k]));
+  for (size_t a = 0; a < count; ++a) {
+    for (size_t b = 0; b < count; ++b) {
+      const double scale = lengths[a] * lengths[b];
+      unit_gram[a * count + b] = scale > 0 ? gram[a * count + b] / scale : 0.0;
+    }
+    const double eps = static_cast<double>(constraints[a].eps_micro) / 1e6;
+    const double scale = norm * lengths[a];
+    excess.push_back(scale > 0 ? constraints[a].dot / scale - eps : 0.0);
+  }
+  Dual dual(std::move(unit_gram), std::move(excess));
   RETURN_IF_ERROR(dual.Solve());
-  projection.lambdas = dual.lambdas();
+  for (size_t k = 0; k < count; ++k) {
+    if (dual.lambdas()[k] > 0) projection.lambdas[k] = dual.lambdas()[k] * norm / lengths[k];
+  }
   projection.operations = dual.operations();
   // |x|^2 = |d|^2 - 2 l'<d,g> + l'Ml.
   double square = norm * norm;

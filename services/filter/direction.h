@@ -18,7 +18,7 @@
 namespace rochdale::filter {
 
 inline constexpr size_t kDirectionConstraintsMax = 64;
-inline constexpr int kDirectionSweepsMax = 20'000;
+inline constexpr int kDirectionStepsMax = 50;
 
 struct DirectionConstraint {
   int64_t eps_micro = 0;       // 0 to 1,000,000
@@ -36,7 +36,7 @@ struct Projection {
 // with a zero gradient constrains nothing. For one violated constraint lambda = (<d,g> - b)/|g|^2.
 // INVALID_ARGUMENT: sizes, more than kDirectionConstraintsMax, eps out of bounds.
 // TENSOR_NOT_FINITE: a number that is not finite, a negative norm or square.
-// RULE_ERROR: the constraints cannot be satisfied to 1e-9 |d||g| within the bounded sweeps.
+// RULE_ERROR: the constraints cannot be satisfied to 1e-9 |d||g| within the bounded steps.
 absl::StatusOr<Projection> Project(double norm, absl::Span<const DirectionConstraint> constraints,
                                    absl::Span<const double> gram);
 
