@@ -50,8 +50,22 @@ Failure Final(absl::Status status, absl::string_view detail) {
   return failure;
 }
 
+template <typename Error>
+bool Is(const std::exception& error) {
+  return dynamic_cast<const Error*>(&error) != nullptr;
+}
+
+// libpqxx 6.4 leaves the state out of some of its classes.
+std::string StateOf(const pqxx::sql_error& error) {
+  if (!error.sqlstate().empty()) return error.sqlstate();
+  if (Is<pqxx::insufficient_privilege>(error)) return "42501";
+  if (Is<pqxx::unique_violation>(error)) return "23505";
+  if (Is<pqxx::insufficient_resources>(error)) return "53000";
+  return "";
+}
+
 Failure OfSqlError(const pqxx::sql_error& error, bool connection_open) {
-  const std::string& state = error.sqlstate();
+  const std::string state = StateOf(error);
   const std::string detail =
       absl::StrCat("SQLSTATE ", state, ": ", error.what(), " in: ", error.query());
   if (!connection_open || absl::StartsWith(state, "08") || state == "57P01" || state == "57P02" ||
@@ -100,16 +114,16 @@ Failure InternalFailure(absl::string_view detail) {
 
 Failure FailureOf(const std::exception& error, bool connection_open) {
   // In libpqxx 6.4 neither a rollback by the server nor a commit in doubt is an sql_error.
-  if (dynamic_cast<const pqxx::in_doubt_error*>(&error) != nullptr) {
+  if (Is<pqxx::in_doubt_error>(error)) {
     return Unavailable(Kind::kInDoubt,
                        "the outcome of the change is not known; repeat the call with the same "
                        "request_id",
                        absl::Seconds(1), error.what());
   }
-  if (dynamic_cast<const pqxx::broken_connection*>(&error) != nullptr) {
+  if (Is<pqxx::broken_connection>(error)) {
     return ConnectionLost(error.what());
   }
-  if (dynamic_cast<const pqxx::transaction_rollback*>(&error) != nullptr) {
+  if (Is<pqxx::transaction_rollback>(error)) {
     if (!connection_open) return ConnectionLost(error.what());
     return Unavailable(Kind::kRetry, "the change meets another one", absl::Milliseconds(200),
                        error.what());

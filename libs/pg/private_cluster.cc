@@ -113,6 +113,15 @@ pid_t ParentOf(pid_t pid) {
   return -1;
 }
 
+// The text of the last FATAL line, for the operator who starts us.
+std::string LastFatalLine(const std::string& log_file) {
+  const std::string log = ReadFile(log_file);
+  const size_t at = log.rfind("FATAL:");
+  if (at == std::string::npos) return "it says nothing";
+  return std::string(absl::StripAsciiWhitespace(
+      absl::string_view(log).substr(at + 6, log.find('\n', at) - at - 6)));
+}
+
 std::string Quoted(absl::string_view value) {
   std::string quoted = "'";
   for (const char c : value) {
@@ -137,6 +146,10 @@ absl::StatusOr<std::unique_ptr<PrivateCluster>> PrivateCluster::Start(
     if (status.ok()) return cluster;
     if (!absl::IsUnavailable(status) || cluster->options_.remove_when_stopped) break;
     // Its predecessor's children may hold the shared memory for a moment after kill -9.
+    if (!absl::StrContains(status.message(), "shared memory") &&
+        !absl::StrContains(status.message(), "lock file")) {
+      break;
+    }
     absl::SleepFor(absl::Milliseconds(200 << launch));
   }
   return absl::UnavailableError(absl::StrCat(status.message(), "; see ", cluster->LogFile()));
@@ -362,7 +375,8 @@ absl::Status PrivateCluster::WaitUntilAccepting(absl::Time deadline) {
     }
     absl::SleepFor(absl::Milliseconds(10));
   }
-  return absl::UnavailableError("the database server ended while starting");
+  return absl::UnavailableError(
+      absl::StrCat("the database server ended while starting: ", LastFatalLine(LogFile())));
 }
 
 bool PrivateCluster::Running() {

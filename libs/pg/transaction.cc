@@ -86,7 +86,9 @@ absl::StatusOr<Rows> Transaction::Run(absl::string_view sql, const std::vector<V
         name.empty() ? connection_->work().exec_params(std::string(sql), parameters)
                      : connection_->work().exec_prepared(name, parameters)));
   } catch (const std::exception& error) {
-    return Fail(FailureOf(error, connection_->is_open()));
+    Failure failure = FailureOf(error, connection_->is_open());
+    absl::StrAppend(&failure.log_line, " [", sql, "]");  // the driver knows but its prepared name
+    return Fail(std::move(failure));
   }
 }
 
