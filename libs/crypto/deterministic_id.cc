@@ -1,6 +1,7 @@
 #include "libs/crypto/deterministic_id.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "libs/crypto/canonical.h"
 

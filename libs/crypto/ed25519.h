@@ -75,7 +75,8 @@ class KeyPair {
   PublicKey public_key_;
 };
 
-// RFC 8032 verification, strict: refuses S >= L, non-canonical and small-order keys and small-order R.
+// RFC 8032 verification, strict: refuses S >= L, non-canonical or small-order keys, and small-order
+// R.
 bool Verify(const PublicKey& key, absl::string_view message, const Signature& signature);
 
 // Reads a private key: a regular file that only its owner may read or write (mode 0600 or

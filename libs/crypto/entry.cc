@@ -121,8 +121,9 @@ Field Field::Text(uint16_t tag, absl::string_view value) {
 }
 
 const Field* Entry::Find(uint16_t tag) const {
-  const auto found = std::lower_bound(fields.begin(), fields.end(), tag,
-                                      [](const Field& f, uint16_t wanted) { return f.tag < wanted; });
+  const auto found =
+      std::lower_bound(fields.begin(), fields.end(), tag,
+                       [](const Field& field, uint16_t wanted) { return field.tag < wanted; });
   return found != fields.end() && found->tag == tag ? &*found : nullptr;
 }
 

@@ -144,7 +144,8 @@ constexpr KindInfo kKinds[] = {
     {kind::kUpdateReceived, "UPDATE_RECEIVED", kFil, kSubmit, "update", kMay,
      {tag::kRound, tag::kUpdateDigest, tag::kSizeBytes}, {tag::kMandate}},
     {kind::kDecisionMade, "DECISION_MADE", kFil, kSubmit, "update", kMay,
-     {tag::kRound, tag::kDecisionDigest, tag::kVerdict}, {tag::kEffectiveDigest, tag::kRulesVersion}},
+     {tag::kRound, tag::kDecisionDigest, tag::kVerdict},
+     {tag::kEffectiveDigest, tag::kRulesVersion}},
     {kind::kUpdateExpired, "UPDATE_EXPIRED", kFil, kSubmit, "update", kMay, {tag::kRound}, {}},
     {kind::kPrivateRead, "PRIVATE_READ", kFil, kAudit, "what was read", kMay,
      {tag::kPrincipal, tag::kReader, tag::kPurpose}, {}},
@@ -294,9 +295,10 @@ absl::Status CheckKind(const Entry& entry) {
                                                   : absl::MakeConstSpan(kDocumentTags);
   for (const Field& field : entry.fields) {
     const TagInfo* known = FindTag(field.tag);
-    if (known == nullptr || !(Contains(info->required, field.tag) ||
-                              Contains(info->optional, field.tag) ||
-                              Contains(kAlwaysAllowed, field.tag) || Contains(document, field.tag))) {
+    const bool allowed = Contains(info->required, field.tag) ||
+                         Contains(info->optional, field.tag) ||
+                         Contains(kAlwaysAllowed, field.tag) || Contains(document, field.tag);
+    if (known == nullptr || !allowed) {
       return Error("ENTRY_INVALID", absl::StrCat(info->name, " has no field ", field.tag, " (",
                                                  NameOf(field.tag), ")"));
     }

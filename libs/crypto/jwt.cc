@@ -71,7 +71,9 @@ absl::string_view WhatIsWrong(const TokenClaims& claims) {
   if (!TokenSubject::Parse(claims.subject.ToString()).ok()) return "sub is malformed";
   if (!IsTokenId(claims.token_id)) return "jti is not 1 to 64 printable characters";
   // Up to the year 9999, so that no sum below overflows.
-  if (claims.issued_at_s < 0 || claims.expires_at_s > 253'402'300'799) return "iat or exp is absurd";
+  if (claims.issued_at_s < 0 || claims.expires_at_s > 253'402'300'799) {
+    return "iat or exp is absurd";
+  }
   if (claims.expires_at_s <= claims.issued_at_s) return "exp is not after iat";
   if (claims.expires_at_s - claims.issued_at_s > kTokenMaxSeconds) {
     return "exp is more than 15 minutes after iat";

@@ -147,7 +147,9 @@ bool Frontier::operator==(const Frontier& other) const {
 }
 
 absl::StatusOr<Digest> RangeRoot(uint64_t begin, uint64_t end, const NodeReader& read) {
-  if (begin > end || end >= kTreeMaxSize) return absl::InvalidArgumentError("not a range of leaves");
+  if (begin > end || end >= kTreeMaxSize) {
+    return absl::InvalidArgumentError("not a range of leaves");
+  }
   if (begin == end) return EmptyRoot();
   if (begin % std::bit_ceil(end - begin) != 0) {
     return absl::InvalidArgumentError("the range is not a subtree: its beginning is not aligned");

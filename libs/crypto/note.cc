@@ -1,7 +1,7 @@
 #include "libs/crypto/note.h"
 
 #include <algorithm>
-#include <limits>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -188,8 +188,9 @@ std::string Checkpoint::ToText() const {
 }
 
 absl::StatusOr<uint64_t> ParseStrictDecimal(absl::string_view text) {
-  const bool digits = !text.empty() && text.size() <= 20 &&
-                      std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+  const bool digits =
+      !text.empty() && text.size() <= 20 &&
+      std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
   uint64_t value = 0;
   if (!digits || (text.size() > 1 && text[0] == '0') || !absl::SimpleAtoi(text, &value)) {
     return Malformed("not a decimal number without leading zeros");

@@ -118,7 +118,9 @@ std::string HexEncode(absl::string_view bytes) {
 }
 
 absl::StatusOr<std::string> HexDecode(absl::string_view text) {
-  if (text.size() % 2 != 0) return absl::InvalidArgumentError("an odd number of hexadecimal digits");
+  if (text.size() % 2 != 0) {
+    return absl::InvalidArgumentError("an odd number of hexadecimal digits");
+  }
   std::string bytes;
   bytes.reserve(text.size() / 2);
   for (size_t i = 0; i < text.size(); i += 2) {

@@ -23,8 +23,8 @@ TEST_CASE("Base64 has the values of RFC 4648") {
 }
 
 TEST_CASE("Base64 has one spelling per value") {
-  for (const char* bad : {"Zg", "Zg=", "Zg===", "Zh==", "Zm9=", "Z", "Zg==Zg==", "=", "====", "Zm9v\n",
-                          " Zm9v", "Zm-v", "Zm_v", "Zm9vY===", "Zm9vYg==\n"}) {
+  for (const char* bad : {"Zg", "Zg=", "Zg===", "Zh==", "Zm9=", "Z", "Zg==Zg==", "=", "====",
+                          "Zm9v\n", " Zm9v", "Zm-v", "Zm_v", "Zm9vY===", "Zm9vYg==\n"}) {
     INFO(bad);
     CHECK_FALSE(Base64Decode(Base64::kStandard, bad).ok());
   }

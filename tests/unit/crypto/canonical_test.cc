@@ -56,7 +56,8 @@ TEST_CASE("UTF-8 is accepted exactly where it is well formed") {
   }
   for (const char* bad : {"\x80", "\xc0\x80", "\xc1\xbf", "\xc2", "\xc2\x41", "\xe0\x9f\xbf",
                           "\xed\xa0\x80", "\xe1\x80", "\xe1\x80\x41", "\xf0\x8f\xbf\xbf",
-                          "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xf0\x90\x80", "\xff", "a\xc3"}) {
+                          "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xf0\x90\x80", "\xff",
+                          "a\xc3"}) {
     CHECK_FALSE(IsValidUtf8(bad));
   }
   CHECK(IsValidUtf8(absl::string_view("\0", 1)));

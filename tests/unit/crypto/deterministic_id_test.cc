@@ -31,7 +31,8 @@ TEST_CASE("Different parts give different ids") {
   CHECK(DeterministicId("d", uint64_t{7}) == DeterministicId("d", 7));
   CHECK(DeterministicId("d", int64_t{-1}) == DeterministicId("d", std::string(8, '\xff')));
   // Stored ids must not change with a later version of this code.
-  CHECK(DeterministicId("payout/transfer", account, 1).ToString() == "7384411b-8e3e-8d7e-a55b-17703687d499");
+  CHECK(DeterministicId("payout/transfer", account, 1).ToString() ==
+        "7384411b-8e3e-8d7e-a55b-17703687d499");
 }
 
 }  // namespace

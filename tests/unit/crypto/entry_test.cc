@@ -296,7 +296,9 @@ TEST_CASE("Mutated entries are refused or are injective") {
   std::mt19937 engine(seed);
   std::vector<std::string> corpus;
   for (const KindInfo& info : Kinds()) corpus.push_back(*SampleBuilder(info, true).BuildBytes());
-  const auto below = [&](size_t n) { return std::uniform_int_distribution<size_t>(0, n - 1)(engine); };
+  const auto below = [&](size_t n) {
+    return std::uniform_int_distribution<size_t>(0, n - 1)(engine);
+  };
   for (int round = 0; round < 60'000; ++round) {
     std::string bytes = corpus[below(corpus.size())];
     for (size_t edits = 1 + below(3); edits > 0 && !bytes.empty(); --edits) {

@@ -133,8 +133,8 @@ TEST_CASE("The framing is strict") {
   const std::string token = *SignToken(kKey, Claims());
   const size_t last_dot = token.rfind('.');
   const std::vector<std::string> bad = {
-      "", ".", "..", "...", "a.b.c", token + ".", token + "=", token + "A", token + "\n", " " + token,
-      "." + token, token.substr(0, last_dot), token.substr(0, last_dot + 1),
+      "", ".", "..", "...", "a.b.c", token + ".", token + "=", token + "A", token + "\n",
+      " " + token, "." + token, token.substr(0, last_dot), token.substr(0, last_dot + 1),
       Replace(token, ".", ".."), Replace(token, ".", "=."), "Bearer " + token,
       token.substr(0, token.size() - 2), std::string(kTokenMaxBytes + 1, 'A')};
   for (const std::string& text : bad) {
@@ -191,7 +191,9 @@ TEST_CASE("No mutated token verifies") {
   INFO("seed " << seed);
   std::mt19937 engine(seed);
   const std::string token = *SignToken(kKey, Claims());
-  const auto below = [&](size_t n) { return std::uniform_int_distribution<size_t>(0, n - 1)(engine); };
+  const auto below = [&](size_t n) {
+    return std::uniform_int_distribution<size_t>(0, n - 1)(engine);
+  };
   for (int round = 0; round < 20'000; ++round) {
     std::string text = token;
     for (size_t edits = 1 + below(3); edits > 0 && !text.empty(); --edits) {

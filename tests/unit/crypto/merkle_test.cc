@@ -160,8 +160,10 @@ TEST_CASE("Consistency proofs between all sizes verify, and only there") {
     for (size_t first = 1; first <= second; ++first) {
       const auto proof = ConsistencyProof(first, second, tree.Reader(second));
       REQUIRE(proof.ok());
-      const auto verify = [&](uint64_t m, uint64_t n, const Digest& a, const Digest& b,
-                              const auto& path) { return VerifyConsistency(m, n, a, b, path).ok(); };
+      const auto verify = [&](uint64_t m, uint64_t n, const Digest& old_root,
+                              const Digest& new_root, const auto& path) {
+        return VerifyConsistency(m, n, old_root, new_root, path).ok();
+      };
       const Digest& a = tree.roots[first];
       const Digest& b = tree.roots[second];
       REQUIRE(verify(first, second, a, b, *proof));

@@ -43,7 +43,8 @@ TEST_CASE("Notes of the reference implementation verify") {
   const std::string bytes =
       text +
       "\n\xe2\x80\x94 PeterNeumann "
-      "x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
+      "x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBw"
+      "JnAM=\n";
   const Note note = *ParseNote(bytes);
   CHECK(note.text == text);
   CHECK(VerifyNote(note, key).ok());
@@ -161,7 +162,9 @@ TEST_CASE("No mutated checkpoint opens as another one") {
   INFO("seed " << seed);
   std::mt19937 engine(seed);
   const std::string good = FormatNote(SampleNote());
-  const auto below = [&](size_t n) { return std::uniform_int_distribution<size_t>(0, n - 1)(engine); };
+  const auto below = [&](size_t n) {
+    return std::uniform_int_distribution<size_t>(0, n - 1)(engine);
+  };
   for (int round = 0; round < 20'000; ++round) {
     std::string bytes = good;
     for (size_t edits = 1 + below(3); edits > 0 && !bytes.empty(); --edits) {

@@ -16,14 +16,15 @@ inline Uuid SampleUuid(uint8_t filler) {
 
 inline void AddSampleField(EntryBuilder& builder, uint16_t number) {
   const TagInfo& info = *FindTag(number);
-  const uint8_t filler = static_cast<uint8_t>(number);
   switch (info.type) {
     case FieldType::kU64: builder.U64(number, 1'000'000ull + number); break;
     case FieldType::kI64: builder.I64(number, -1'000'000 - number); break;
     case FieldType::kText: builder.Text(number, std::string(info.name) + " \xc3\xa9"); break;
-    case FieldType::kBytes:
-      builder.Bytes(number, std::string(info.size == 0 ? 32 : info.size, static_cast<char>(filler)));
+    case FieldType::kBytes: {
+      const size_t size = info.size == 0 ? 32 : info.size;
+      builder.Bytes(number, std::string(size, static_cast<char>(number)));
       break;
+    }
   }
 }
 
