@@ -81,7 +81,6 @@ class Screening {
       : kernel_(SupportedKernels().front()), delta_(delta), probes_(probes), slices_(slices),
         chunk_dots_(ChunksIn(delta.size()) * probes.size(), 0.0) {
     result_.slices.resize(slices.size());
-    for (const absl::Span<const float> probe : probes) streams_.push_back(probe.data());
   }
 
   void RunChunk(size_t chunk) {
@@ -145,13 +144,10 @@ class Screening {
       return;
     }
     AddNorms(begin, count, front, local);
-    if (padded == count) {
-      kernel_.dots(local.wide, streams_.data(), streams_.size(), begin, count, dots);
-      return;
-    }
     for (size_t k = 0; k < probes_.size(); ++k) {
-      const float* const probe = local.padded.Fill(streams_[k] + begin, count, padded);
-      kernel_.dots(local.wide, &probe, 1, 0, padded, dots + k);
+      const float* probe = probes_[k].data() + begin;
+      if (padded != count) probe = local.padded.Fill(probe, count, padded);
+      dots[k] += kernel_.dot(local.wide, probe, padded);
     }
   }
 
@@ -182,8 +178,7 @@ class Screening {
   const absl::Span<const float> delta_;
   const absl::Span<const absl::Span<const float>> probes_;
   const absl::Span<const FlatSlice> slices_;
-  std::vector<const float*> streams_;  // of the probes
-  std::vector<double> chunk_dots_;     // chunk-major
+  std::vector<double> chunk_dots_;  // chunk-major
   std::mutex mutex_;
   ScreenResult result_;
 };

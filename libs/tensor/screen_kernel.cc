@@ -4,12 +4,22 @@
 
 #include <cstring>
 
+#include "libs/tensor/screen.h"
+
 namespace rochdale::tensor {
 namespace {
 
 #define ROCHDALE_INLINE inline __attribute__((always_inline))
 
 constexpr size_t kLanes = 16;
+
+// The next block of each stream is fetched into the second-level cache while this one is
+// computed: the processor's own prefetchers lose a stream that is left every 8 KiB. One line of 64
+// bytes is 16 values. Fetching past the end does nothing. (Measured: 0.87 of read bandwidth at 8
+// probes, against 0.5 without it, and 0.5 to 0.7 with several probes side by side.)
+ROCHDALE_INLINE void FetchNextBlock(const float* at) {
+  __builtin_prefetch(at + kScreenBlock, 0, 2);
+}
 
 // W is the number of F64 that one register holds; 16 / W registers hold the 16 lanes.
 template <int W>
@@ -39,46 +49,25 @@ ROCHDALE_INLINE double Combine(double (&lanes)[kLanes]) {
   return lanes[0];
 }
 
-// One block against P others at once. Side by side, since each is a stream from memory: the
-// processor fetches streams ahead by itself, but only while they are read in small steps.
-template <int W, int P, typename Other>
-ROCHDALE_INLINE void DotGroup(const double* wide, const Other* const* others, size_t begin,
-                              size_t count, double* sums) {
+template <int W, typename Probe>
+ROCHDALE_INLINE double DotBlock(const double* wide, const Probe* probe, size_t count) {
   constexpr int kRegisters = kLanes / W;
   using F64 = typename Vector<W>::F64;
-  F64 partial[P][kRegisters] = {};
-  const Other* streams[P];
-  for (int p = 0; p < P; ++p) streams[p] = others[p] + begin;
+  F64 sums[kRegisters] = {};
   for (size_t i = 0; i < count; i += kLanes) {
+    if constexpr (sizeof(Probe) == sizeof(float)) FetchNextBlock(probe + i);
 #pragma GCC unroll 8
     for (int r = 0; r < kRegisters; ++r) {
-      F64 a;
+      F64 a, b;
       LoadF64<W>(wide + i + r * W, a);
-#pragma GCC unroll 8
-      for (int p = 0; p < P; ++p) {
-        F64 b;
-        LoadF64<W>(streams[p] + i + r * W, b);
-        partial[p][r] += a * b;
-      }
+      LoadF64<W>(probe + i + r * W, b);
+      sums[r] += a * b;
     }
   }
-  for (int p = 0; p < P; ++p) {
-    double lanes[kLanes];
-    static_assert(sizeof lanes == sizeof partial[p]);
-    std::memcpy(lanes, partial[p], sizeof lanes);
-    sums[p] += Combine(lanes);
-  }
-}
-
-// P is how many probes' sums the registers hold.
-template <int W, int P>
-ROCHDALE_INLINE void DotsBlock(const double* wide, const float* const* probes,
-                               size_t probe_count, size_t begin, size_t count, double* sums) {
-  size_t k = 0;
-  for (; k + P <= probe_count; k += P) {
-    DotGroup<W, P>(wide, probes + k, begin, count, sums + k);
-  }
-  for (; k < probe_count; ++k) DotGroup<W, 1>(wide, probes + k, begin, count, sums + k);
+  double lanes[kLanes];
+  static_assert(sizeof lanes == sizeof sums);
+  std::memcpy(lanes, sums, sizeof lanes);
+  return Combine(lanes);
 }
 
 template <int W>
@@ -91,6 +80,7 @@ ROCHDALE_INLINE BlockFront FrontBlock(const float* values, size_t count, double*
   F64 sums[kRegisters] = {};
   I32 max_bits[kRegisters] = {};
   for (size_t i = 0; i < count; i += kLanes) {
+    FetchNextBlock(values + i);
 #pragma GCC unroll 8
     for (int r = 0; r < kRegisters; ++r) {
       I32 bits;
@@ -127,29 +117,26 @@ ROCHDALE_INLINE void WidenBlock(const float* values, size_t count, double* wide)
   }
 }
 
-#define ROCHDALE_KERNEL(NAME, W, P, TARGET)                                                \
+#define ROCHDALE_KERNEL(NAME, W, TARGET)                                                   \
   TARGET BlockFront Front_##NAME(const float* values, size_t count, double* wide) {        \
     return FrontBlock<W>(values, count, wide);                                             \
   }                                                                                        \
-  TARGET void Dots_##NAME(const double* wide, const float* const* probes,                  \
-                          size_t probe_count, size_t begin, size_t count, double* sums) {  \
-    DotsBlock<W, P>(wide, probes, probe_count, begin, count, sums);                        \
+  TARGET double Dot_##NAME(const double* wide, const float* probe, size_t count) {         \
+    return DotBlock<W>(wide, probe, count);                                                \
   }                                                                                        \
   TARGET double DotWide_##NAME(const double* a, const double* b, size_t count) {           \
-    double sum = 0;                                                                        \
-    DotGroup<W, 1>(a, &b, 0, count, &sum);                                                 \
-    return sum;                                                                            \
+    return DotBlock<W>(a, b, count);                                                       \
   }                                                                                        \
   TARGET void Widen_##NAME(const float* values, size_t count, double* wide) {              \
     WidenBlock<W>(values, count, wide);                                                    \
   }                                                                                        \
-  constexpr ScreenKernel k_##NAME = {#NAME, Front_##NAME, Dots_##NAME, DotWide_##NAME,     \
+  constexpr ScreenKernel k_##NAME = {#NAME, Front_##NAME, Dot_##NAME, DotWide_##NAME,      \
                                      Widen_##NAME};
 
-ROCHDALE_KERNEL(portable, 2, 1, )
+ROCHDALE_KERNEL(portable, 2, )
 #if defined(__x86_64__)
-ROCHDALE_KERNEL(avx2, 4, 2, __attribute__((target("avx2,fma"))))
-ROCHDALE_KERNEL(avx512, 8, 8, __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw"))))
+ROCHDALE_KERNEL(avx2, 4, __attribute__((target("avx2,fma"))))
+ROCHDALE_KERNEL(avx512, 8, __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw"))))
 #endif
 
 #undef ROCHDALE_KERNEL

@@ -24,9 +24,7 @@ struct ScreenKernel {
   absl::string_view name;
   // Also widens the block into `wide`.
   BlockFront (*front)(const float* values, size_t count, double* wide);
-  // Adds the block's dot with each probe, from its element `begin` on, to `sums`.
-  void (*dots)(const double* wide, const float* const* probes, size_t probe_count, size_t begin,
-               size_t count, double* sums);
+  double (*dot)(const double* wide, const float* probe, size_t count);
   double (*dot_wide)(const double* a, const double* b, size_t count);
   void (*widen)(const float* values, size_t count, double* wide);
 };
