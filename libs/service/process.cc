@@ -45,7 +45,8 @@ Member::Member(Foundations& foundations, std::string service, pg::DatabaseOption
       data_dir_(std::move(data_dir)),
       public_key_(key.public_key()),
       db_(std::move(database)),
-      tokens_("service:" + service_, std::move(key), foundations.clock, foundations.ids),
+      tokens_(crypto::TokenSubject::OfService(service_), std::move(key), foundations.clock,
+              foundations.ids),
       outgoing_(foundations.ids, &tokens_) {}
 
 Environment Member::MakeEnvironment(Foundations& foundations, rpc::Calls& calls,

@@ -1,0 +1,46 @@
+// Pays what closed epochs owe, whatever crashes: deterministic transfer ids, posted in batches,
+// until every statement is paid; then the epoch is SETTLED for ever.
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "libs/pg/outbox.h"
+#include "libs/rpc/ledger_client.h"
+#include "libs/service/module.h"
+#include "services/payout/domain.h"
+#include "services/payout/sources.h"
+
+namespace rochdale::payout {
+
+class Settlement {
+ public:
+  // A thread that starts at once. Everything passed outlives it.
+  Settlement(const service::Environment& env, Sources& sources, rpc::LedgerClient& ledger,
+             pg::OutboxRelay& relay);
+  ~Settlement();
+
+  void Wake();
+  void Stop();
+
+ private:
+  void Loop();
+  absl::Status SettleAll();
+  absl::Status Settle(const Epoch& epoch);
+  // Posts one batch; false once nothing is unpaid.
+  absl::StatusOr<bool> PayBatch(const Epoch& epoch, const Pool& pool);
+  absl::Status Finish(const Epoch& epoch, const Pool& pool);
+
+  const service::Environment& env_;
+  Sources& sources_;
+  rpc::LedgerClient& ledger_;
+  pg::OutboxRelay& relay_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool stopping_ = false;
+  bool woken_ = false;
+  std::thread thread_;
+};
+
+}  // namespace rochdale::payout
