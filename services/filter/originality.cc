@@ -103,12 +103,14 @@ double Explained(const Cosines& cosines, size_t i, std::vector<size_t> basis) {
     double along = cosines(i, basis[pivot]);
     for (size_t c = 0; c < columns.size(); ++c) along -= target[c] * columns[c][pivot];
     along /= length;
-    std::vector<double> column(size, 0.0);
+    std::vector<double> column(size);
+    for (size_t a = 0; a < size; ++a) column[a] = cosines(basis[a], basis[pivot]);
+    for (const std::vector<double>& before : columns) {
+      const double factor = before[pivot];
+      for (size_t a = 0; a < size; ++a) column[a] -= before[a] * factor;
+    }
     for (size_t a = 0; a < size; ++a) {
-      if (residual[a] <= kResidualMin) continue;
-      double value = cosines(basis[a], basis[pivot]);
-      for (size_t c = 0; c < columns.size(); ++c) value -= columns[c][a] * columns[c][pivot];
-      column[a] = value / length;
+      column[a] = residual[a] <= kResidualMin ? 0.0 : column[a] / length;
       residual[a] -= column[a] * column[a];
     }
     residual[pivot] = 0;

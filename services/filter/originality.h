@@ -24,7 +24,8 @@
 
 namespace rochdale::filter {
 
-inline constexpr size_t kOriginalityUpdatesMax = 4096;  // of this and recent rounds together
+// Of this and recent rounds together. 150 take 0.06 s, 600 take 6 s: the cost is cubic per update.
+inline constexpr size_t kOriginalityUpdatesMax = 600;
 
 struct OriginalityEntry {
   // This round: the principal. Recent rounds: the principal, or for an update that was tied the

@@ -1,6 +1,7 @@
 #include "services/filter/originality.h"
 
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -239,6 +240,26 @@ TEST_CASE("Identical updates of many principals are all tied to the first",
     CHECK(results[i].lineage == Named(1));
   }
   CHECK(CountLineages(round.entries, results) == 1);
+}
+
+// Not run by default: prints what a round costs.
+TEST_CASE("Cost of a round", "[.][bench]") {
+  for (const size_t agents : {50, 100, 200}) {
+    const size_t count = 3 * agents;
+    std::vector<OriginalityEntry> entries;
+    std::vector<double> gram(count * count, 0.4);
+    for (size_t i = 0; i < count; ++i) {
+      Uuid lineage;
+      lineage.bytes[14] = static_cast<uint8_t>(i % agents / 256);
+      lineage.bytes[15] = static_cast<uint8_t>(i % agents % 256);
+      entries.push_back({lineage, i >= 2 * agents, i});
+      gram[i * count + i] = 1;
+    }
+    const auto start = std::chrono::steady_clock::now();
+    REQUIRE(Originality(entries, gram, {}).ok());
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    WARN(agents << " agents: " << seconds.count() << " s");
+  }
 }
 
 TEST_CASE("Bad figures of a round are refused", "[filter][originality]") {
