@@ -252,6 +252,9 @@ def main():
         outcomes.append(job())
         show(outcomes[-1])
 
+    if not any(outcome.passed or outcome.failed for outcome in outcomes):
+        outcomes.append(Outcome("tests", failed=[("tests", "nothing ran")]))
+
     reasons = {}
     for outcome in outcomes:
         for _, why in outcome.skipped:

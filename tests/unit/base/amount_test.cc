@@ -29,8 +29,8 @@ TEST_CASE("a share is the floor of the product over the sum") {
   CHECK(*MulDivFloor(kMax, kMax - 1, kMax) == kMax - 1);
   CHECK(MulDivFloor(kMax, 2, 1).status().code() == absl::StatusCode::kOutOfRange);
   CHECK(MulDivFloor(kMax, kMax, 1).status().code() == absl::StatusCode::kOutOfRange);
-  for (const auto& refused :
-       {MulDivFloor(-1, 1, 1), MulDivFloor(1, -1, 1), MulDivFloor(1, 1, 0), MulDivFloor(1, 1, -1)}) {
+  for (const auto& refused : {MulDivFloor(-1, 1, 1), MulDivFloor(1, -1, 1), MulDivFloor(1, 1, 0),
+                              MulDivFloor(1, 1, -1)}) {
     CHECK(refused.status().code() == absl::StatusCode::kInvalidArgument);
   }
 }

@@ -18,8 +18,9 @@ namespace {
 std::string ErrorsPage() {
   std::string page =
       "# Error reasons\n\n"
-      "Every error of every service is a `google.rpc.Status` with one `ErrorInfo` whose domain is\n"
-      "`rochdale` and whose reason is one of these. Reasons are stable: programs may rely on them.\n"
+      "Every error of every service is a `google.rpc.Status` with one `ErrorInfo` whose\n"
+      "domain is `rochdale` and whose reason is one of these. Reasons are stable: programs\n"
+      "may rely on them.\n"
       "The list is made from `libs/base/errors.cc`.\n\n"
       "| reason | gRPC code | meaning |\n|---|---|---|\n";
   for (const ReasonInfo& info : Reasons()) {
