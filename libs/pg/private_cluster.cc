@@ -113,9 +113,13 @@ pid_t ParentOf(pid_t pid) {
   return -1;
 }
 
-// The text of the last FATAL line, for the operator who starts us.
-std::string LastFatalLine(const std::string& log_file) {
-  const std::string log = ReadFile(log_file);
+// The text of the last FATAL line from byte `from` on, for the operator who starts us.
+std::string LastFatalLine(const std::string& log_file, int64_t from) {
+  std::ifstream file(log_file, std::ios::binary);
+  file.seekg(from);
+  std::stringstream text;
+  text << file.rdbuf();
+  const std::string log = text.str();
   const size_t at = log.rfind("FATAL:");
   if (at == std::string::npos) return "it says nothing";
   return std::string(absl::StripAsciiWhitespace(
@@ -347,6 +351,9 @@ absl::Status PrivateCluster::Launch() {
   int life[2];
   if (pipe2(life, O_CLOEXEC) != 0) return SystemError("pipe");
   plan.life_fd = life[0];
+  std::error_code no_log_yet;
+  const auto log_size = fs::file_size(LogFile(), no_log_yet);
+  log_start_ = no_log_yet ? 0 : static_cast<int64_t>(log_size);
   const absl::StatusOr<pid_t> supervisor = StartSupervised(plan);
   close(life[0]);
   if (!supervisor.ok()) {
@@ -376,7 +383,7 @@ absl::Status PrivateCluster::WaitUntilAccepting(absl::Time deadline) {
     absl::SleepFor(absl::Milliseconds(10));
   }
   return absl::UnavailableError(
-      absl::StrCat("the database server ended while starting: ", LastFatalLine(LogFile())));
+      absl::StrCat("the database server ended while starting: ", LastFatalLine(LogFile(), log_start_)));
 }
 
 bool PrivateCluster::Running() {

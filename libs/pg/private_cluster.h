@@ -13,6 +13,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -85,6 +86,7 @@ class PrivateCluster {
   int life_fd_ = -1;  // the supervisor stops the server when this closes
   pid_t supervisor_pid_ = -1;
   pid_t server_pid_ = -1;
+  int64_t log_start_ = 0;  // where the log of the last launch begins, bytes
 };
 
 }  // namespace rochdale::pg

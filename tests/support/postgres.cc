@@ -60,7 +60,8 @@ pg::PrivateCluster& TestCluster() {
   static const std::unique_ptr<pg::PrivateCluster> cluster = [] {
     pg::PrivateClusterOptions options;
     // Removed by the supervisor, so that a test that is killed leaves nothing.
-    options.data_dir = absl::StrCat("/tmp/rochdale-test-", getpid(), "-", absl::ToUnixNanos(SystemClock().Now()));
+    options.data_dir = absl::StrCat("/tmp/rochdale-test-", getpid(), "-",
+                                    absl::ToUnixNanos(SystemClock().Now()));
     options.remove_when_stopped = true;
     options.fsync = false;
     options.settings = {{"max_connections", "200"}, {"shared_buffers", "32MB"}};
