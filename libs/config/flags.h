@@ -1,6 +1,10 @@
 // Flags and environment -> plain fields of one config struct, read once at start.
 //
-//   struct LedgerConfig { int64_t port = 7443; absl::Duration grace = absl::Seconds(20); Secret key; };
+//   struct LedgerConfig {
+//     int64_t port = 7443;
+//     absl::Duration grace = absl::Seconds(20);
+//     Secret key;
+//   };
 //   config::Flags flags("rochdale-ledger", "The ledger service.");
 //   LedgerConfig c;
 //   flags.Int("port", "gRPC port; 0: any free port", 0, 65535, &c.port);

@@ -53,7 +53,9 @@ std::vector<int64_t> HardenedCredits(const CreditRule& rule, absl::Span<const Es
   std::vector<__int128> bounded(payment.size());
   __int128 sum = 0;
   for (size_t i = 0; i < payment.size(); ++i) {
-    if (!harmful[i]) bounded[i] = std::max<__int128>(Shifted(payment[i], -rule.z_bound_hundredths), 0);
+    if (!harmful[i]) {
+      bounded[i] = std::max<__int128>(Shifted(payment[i], -rule.z_bound_hundredths), 0);
+    }
     sum += bounded[i];
   }
   std::vector<int64_t> credits(payment.size(), 0);

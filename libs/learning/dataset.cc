@@ -29,7 +29,9 @@ absl::StatusOr<std::vector<int32_t>> ReadLabels(const SafetensorsView::Tensor& t
   for (uint64_t i = 0; i < count; ++i) {
     int64_t label;
     std::memcpy(&label, tensor.data.data() + 8 * i, sizeof(label));
-    if (label < 0 || label >= kClassesMax) return Invalid(absl::StrCat("label ", i, " is no class"));
+    if (label < 0 || label >= kClassesMax) {
+      return Invalid(absl::StrCat("label ", i, " is no class"));
+    }
     labels[i] = static_cast<int32_t>(label);
   }
   return labels;

@@ -1,5 +1,5 @@
-// One exact evaluation: the plan (what candidates share, bounds, order) and its run over row blocks.
-// Internal to libs/learning; callers use exact_evaluator.h.
+// One exact evaluation: the plan (what candidates share, bounds, order) and its run over row
+// blocks. Internal to libs/learning; callers use exact_evaluator.h.
 #pragma once
 
 #include <cstdint>

@@ -47,7 +47,8 @@ struct RangeViolation {
 };
 
 struct EvaluationOptions {
-  int row_block = 0;                             // rows at a time; 0: chosen for the model. No effect on results.
+  // Rows at a time; 0: chosen for the model. No effect on results.
+  int row_block = 0;
   std::optional<RangeViolation>* violation = nullptr;  // set where EVALUATION_RANGE is returned
 };
 

@@ -1,5 +1,5 @@
-// Gradients by torch's autograd. Link rochdale_learning_torch (CMake: DEPS learning_torch): the rest
-// of libs/learning needs no torch, and programs that do not link it start faster.
+// Gradients by torch's autograd. Link rochdale_learning_torch (CMake: DEPS learning_torch): the
+// rest of libs/learning needs no torch, and programs that do not link it start faster.
 #pragma once
 
 #include <vector>
@@ -12,8 +12,8 @@
 namespace rochdale::learning {
 
 // The gradient of the mean cross-entropy over the rows with respect to the parameters, at
-// `parameters`: f32, flat, canonical order. Per nat and per unit of a parameter (not per grid unit).
-// Errors: BAD_REQUEST, PROBE_INVALID, INTERNAL (a torch exception). Thread-safe.
+// `parameters`: f32, flat, canonical order. Per nat and per unit of a parameter (not per grid
+// unit). Errors: BAD_REQUEST, PROBE_INVALID, INTERNAL (a torch exception). Thread-safe.
 absl::StatusOr<std::vector<float>> MeanLossGradient(const ModelSpec& spec, GridSpan parameters,
                                                     Rows rows);
 

@@ -1,7 +1,7 @@
 // The typed model architectures of a cooperative, their parameters in canonical order, and their
 // initial parameters. Pure values; no torch.
 //
-// Parameters are named as in PyTorch's nn.Sequential(Linear, ReLU, Linear, ..., Linear).state_dict():
+// Parameters are named as in the state_dict() of nn.Sequential(Linear, ReLU, ..., Linear):
 // "0.weight" [out, in], "0.bias" [out], "2.weight", ...: layer l is module 2 l, since a ReLU stands
 // between two layers. A softmax regression is nn.Sequential(Linear): "0.weight", "0.bias".
 // Canonical order of the flat parameter vector: tensors by name, bytewise, as in libs/tensor/flat.h

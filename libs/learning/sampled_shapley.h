@@ -34,8 +34,8 @@ std::vector<uint64_t> CoalitionsOf(absl::Span<const std::vector<int>> permutatio
 // order, each over `rows` rows. The standard error covers rows and permutations:
 //   s = ceil(sqrt(s_rows^2 + s_pairs^2)),  s_rows as in shapley.h over rows, s_pairs the same over
 //   pairs, of floor(1000 * (sum over rows of a pair's two marginals) / rows) with scale 2000.
-// BAD_REQUEST unless rows >= 2, there are at least 2 pairs, the masks are those, and every loss is in
-// 0 .. 2^49.
+// BAD_REQUEST unless rows >= 2, there are at least 2 pairs, the masks are those, and every loss is
+// in 0 .. 2^49.
 absl::StatusOr<std::vector<Estimate>> EstimateSampledShapley(
     absl::Span<const std::vector<int>> permutations, absl::Span<const uint64_t> masks, int64_t rows,
     absl::Span<const int64_t> losses);

@@ -49,19 +49,19 @@ struct GameEstimates {  // one of each per contributor
 // D = n * lcm_k C(n-1, k), for 1 <= n <= kExactShapleyMax.
 int64_t ShapleyScale(int n);
 
-// Per-row Shapley values in units of 1 / ShapleyScale(n): [contributor][row], n x rows. On every row
-// they sum to ShapleyScale(n) * v(N).
+// Per-row Shapley values in units of 1 / ShapleyScale(n): [contributor][row], n x rows. On every
+// row they sum to ShapleyScale(n) * v(N).
 std::vector<int64_t> ShapleyPerRow(int n, int64_t rows, absl::Span<const int64_t> losses);
 
-// BAD_REQUEST unless 1 <= n <= kExactShapleyMax, rows >= 2, losses.size() == 2^n rows and every loss
-// is in 0 .. 2^49.
+// BAD_REQUEST unless 1 <= n <= kExactShapleyMax, rows >= 2, losses.size() == 2^n rows and every
+// loss is in 0 .. 2^49.
 absl::StatusOr<GameEstimates> EstimateGame(int n, int64_t rows, absl::Span<const int64_t> losses);
 
 // The estimate of x (units of 1 / scale nano-nats; |x| < 2^62), rows >= 2.
 Estimate EstimateMean(absl::Span<const int64_t> x, int64_t scale);
 
-// Solo and leave-one-out alone, for games whose coalitions are not all evaluated: losses of the base,
-// of the whole, of {i} and of N \ i, each over the same rows.
+// Solo and leave-one-out alone, for games whose coalitions are not all evaluated: losses of the
+// base, of the whole, of {i} and of N \ i, each over the same rows.
 Estimate EstimateDifference(absl::Span<const int64_t> before, absl::Span<const int64_t> after);
 
 }  // namespace rochdale::learning

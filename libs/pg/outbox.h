@@ -45,8 +45,8 @@ struct OutboxRow {
   std::string leaf;
 };
 
-// Encodes the entry and enqueues it. ENTRY_INVALID where it does not encode or does not fit its kind
-// (crypto::EncodeEntry, crypto::CheckKind), which loses `tx`.
+// Encodes the entry and enqueues it. ENTRY_INVALID where it does not encode or does not fit its
+// kind (crypto::EncodeEntry, crypto::CheckKind), which loses `tx`.
 absl::Status EnqueueEntry(Transaction& tx, const crypto::Entry& entry);
 
 // Remembers the entry for the outbox of this connection's schema; written when `tx` commits.

@@ -174,7 +174,9 @@ absl::StatusOr<int> RunProgram(const Program& program, absl::Duration timeout) {
     int status = 0;
     const pid_t ended = waitpid(child, &status, WNOHANG);
     if (ended == child) return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    if (ended < 0 && errno != EINTR) return absl::InternalError("the child was not ours to wait for");
+    if (ended < 0 && errno != EINTR) {
+      return absl::InternalError("the child was not ours to wait for");
+    }
     if (SystemClock().Now() > deadline) {
       kill(child, SIGKILL);
       waitpid(child, nullptr, 0);

@@ -99,7 +99,8 @@ std::string AccessDocument(
       "service then checks through governance that the caller holds that office in the\n"
       "cooperative of the request. OPERATOR and WITNESS are keys of the configuration.\n";
   for (const auto* service : services) {
-    absl::StrAppend(&text, "\n## ", service->full_name(), "\n\n| rpc | kind | roles |\n|---|---|---|\n");
+    absl::StrAppend(&text, "\n## ", service->full_name(),
+                    "\n\n| rpc | kind | roles |\n|---|---|---|\n");
     for (int i = 0; i < service->method_count(); ++i) {
       const MethodInfo info = Describe(*service->method(i));
       std::vector<std::string> roles;

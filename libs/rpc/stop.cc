@@ -44,7 +44,8 @@ void StopWithin(absl::Duration limit, const std::function<void()>& stop) {
     std::unique_lock lock(mutex);
     if (changed.wait_for(lock, absl::ToChronoMilliseconds(limit), [&] { return done; })) return;
     std::fprintf(stderr,
-                 "{\"level\":\"ERROR\",\"message\":\"the stop took too long; the process ends\"}\n");
+                 "{\"level\":\"ERROR\",\"message\":\"the stop took too long; the process "
+                 "ends\"}\n");
     _exit(70);
   });
   stop();

@@ -9,7 +9,8 @@
 //   draw (each round, with the round's 32-byte seed s):
 //     eligible = settlement rows that were in no round that had been retired by then
 //     key(r) = SHA-256("ROCHDALEdraw1" | s | u32 r)
-//     the min(rows per round, eligible) rows with the smallest (key(r), r), in increasing order of r
+//     the min(rows per round, eligible) rows with the smallest (key(r), r), in increasing
+//     order of r
 //   pool root (in the log when the pool is sealed): RFC 6962 root over the leaves
 //     u32 r | u8 (1 visible, 0 settlement) | u32 label | inputs, one byte each
 // Keys are compared bytewise. Pure; thread-safe.

@@ -92,7 +92,9 @@ absl::Status CompareCredits(const Evidence& evidence, const GameResult& result) 
 }  // namespace
 
 absl::Status CheckRecomputation(const Evidence& evidence, BlobSource blobs) {
-  if (crypto::Sha256(evidence.seed.AsBytes()) != evidence.seed_sha256) return Differs("seed_sha256");
+  if (crypto::Sha256(evidence.seed.AsBytes()) != evidence.seed_sha256) {
+    return Differs("seed_sha256");
+  }
   ASSIGN_OR_RETURN(const Inputs inputs, LoadInputs(evidence, blobs));
   ASSIGN_OR_RETURN(const Game game, EvaluateGame(evidence, inputs));
   RETURN_IF_ERROR(CompareSums(evidence, game));

@@ -59,8 +59,8 @@ struct PlanRecord {
   int64_t started_us = 0;
 };
 
-// Numbers of the proto's RoundState; kPreparing is shown as OPEN with deadline 0 to whoever asks for
-// the round by id, and to nobody else.
+// Numbers of the proto's RoundState; kPreparing is shown as OPEN with deadline 0 to whoever asks
+// for the round by id, and to nobody else.
 enum class RoundState : int16_t {
   kPreparing = 0,
   kOpen = 1,

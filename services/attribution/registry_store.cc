@@ -122,7 +122,8 @@ absl::StatusOr<std::optional<CheckpointRecord>> FindCheckpoint(pg::Transaction& 
 }
 
 constexpr char kListCheckpoints[] =
-    "SELECT * FROM checkpoints WHERE cooperative_id = $1 AND version > $2 ORDER BY version LIMIT $3";
+    "SELECT * FROM checkpoints WHERE cooperative_id = $1 AND version > $2 "
+    "ORDER BY version LIMIT $3";
 absl::StatusOr<std::vector<CheckpointRecord>> ListCheckpoints(pg::Transaction& tx,
                                                               const CooperativeId& cooperative,
                                                               int64_t after_version, int limit) {

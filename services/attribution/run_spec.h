@@ -5,8 +5,8 @@
 //              "updates":[i,...]},...],
 //    "run_id":uuid,"updates":[{"effective_sha256":hex,"update_id":uuid},...]}
 // Candidates of a part: first the masks (bit j = update updates[j] of the part, itself an index in
-// the run's updates; the candidate is base + the sum of e_i = round_half_even(u_i / lineages)), then
-// the checkpoints. Rows: all rows of the data set, in its order.
+// the run's updates; the candidate is base + the sum of e_i = round_half_even(u_i / lineages)),
+// then the checkpoints. Rows: all rows of the data set, in its order.
 // Pure; shared by the service and the worker.
 #pragma once
 

@@ -159,7 +159,8 @@ absl::StatusOr<NewCooperative> ParseGenesis(
     if (!seen.insert(key).second) errors.Add(at, "must be unique");
     c.founders.push_back(key);
   }
-  if (genesis.founder_threshold() < 1 || genesis.founder_threshold() > static_cast<uint32_t>(keys)) {
+  if (genesis.founder_threshold() < 1 ||
+      genesis.founder_threshold() > static_cast<uint32_t>(keys)) {
     errors.Add("founder_threshold", "must be 1 to the number of founders");
   }
   c.founder_threshold = static_cast<int>(genesis.founder_threshold());
@@ -203,7 +204,8 @@ absl::Status CheckFounderThreshold(const std::vector<crypto::SignedDocument>& do
 }
 
 absl::StatusOr<Signed<Principal>> ParsePrincipal(const common::v1::SignedDocument& proto) {
-  ASSIGN_OR_RETURN(Signed<v1::PrincipalRegistration> opened, Open<v1::PrincipalRegistration>(proto));
+  ASSIGN_OR_RETURN(Signed<v1::PrincipalRegistration> opened,
+                   Open<v1::PrincipalRegistration>(proto));
   FieldErrors errors;
   Principal p;
   p.id = TakeId<PrincipalId>(opened.body.principal_id(), "principal_id", errors);
@@ -231,7 +233,9 @@ absl::StatusOr<Signed<Agent>> ParseAgent(const common::v1::SignedDocument& proto
   auto raw = crypto::HexDecode(body.proof_of_possession());
   auto proof = raw.ok() ? crypto::Signature::FromBytes(*raw)
                         : absl::StatusOr<crypto::Signature>(raw.status());
-  if (!proof.ok()) errors.Add("proof_of_possession", "must be a signature of 128 hexadecimal digits");
+  if (!proof.ok()) {
+    errors.Add("proof_of_possession", "must be a signature of 128 hexadecimal digits");
+  }
   RETURN_IF_ERROR(errors.ToStatus());
   if (!crypto::Verify(a.key,
                       absl::StrCat("rochdale-agent:", body.agent_id(), ":", body.principal_id()),
@@ -293,7 +297,9 @@ absl::StatusOr<Signed<Mandate>> ParseMandate(const common::v1::SignedDocument& p
   if (body.budget_per_day_microtokens() < 0 || body.budget_total_microtokens() < 0) {
     errors.Add("budget", "must be >= 0");
   }
-  if (body.counterparty_account_ids_size() > 64) errors.Add("counterparty_account_ids", "at most 64");
+  if (body.counterparty_account_ids_size() > 64) {
+    errors.Add("counterparty_account_ids", "at most 64");
+  }
   if (body.delegation_depth() > 4) errors.Add("delegation_depth", "must be 0 to 4");
   if (body.not_before_us() < 0 || body.expires_us() <= body.not_before_us()) {
     errors.Add("expires_us", "must be after not_before_us");

@@ -75,7 +75,8 @@ grpc::Status GovernanceService::FoundCooperative(grpc::ServerContext* context,
     ASSIGN_OR_RETURN(const NewCooperative wanted, ParseGenesis(request->genesis()));
     EventId event;
     crypto::EntryBuilder entry = NewEntry(kind::kCooperativeFounded, call, event);
-    return service::Mutate(env_.db, call, *request, response, [&](pg::Transaction& tx) -> absl::Status {
+    return service::Mutate(env_.db, call, *request, response,
+                           [&](pg::Transaction& tx) -> absl::Status {
         Cooperative founded = wanted.cooperative;
         founded.founded = call.now;
         founded.event = event;
@@ -191,7 +192,8 @@ grpc::Status GovernanceService::ChangeParameter(grpc::ServerContext* context,
     ASSIGN_OR_RETURN(const WantedChange wanted, ParseParameterChange(request->change()));
     EventId event;
     const crypto::EntryBuilder entry = NewEntry(kind::kParameterChanged, call, event);
-    return service::Mutate(env_.db, call, *request, response, [&](pg::Transaction& tx) -> absl::Status {
+    return service::Mutate(env_.db, call, *request, response,
+                           [&](pg::Transaction& tx) -> absl::Status {
         ASSIGN_OR_RETURN(const Cooperative cooperative, NeedCooperative(tx, wanted.cooperative));
         RETURN_IF_ERROR(CheckFounderThreshold(wanted.documents, cooperative.founders,
                                               cooperative.founder_threshold));
@@ -263,7 +265,8 @@ grpc::Status GovernanceService::RaiseException(grpc::ServerContext* context,
     ASSIGN_OR_RETURN(const RaisedException wanted, ParseException(request->exception()));
     EventId event;
     const crypto::EntryBuilder entry = NewEntry(kind::kExceptionRaised, call, event);
-    return service::Mutate(env_.db, call, *request, response, [&](pg::Transaction& tx) -> absl::Status {
+    return service::Mutate(env_.db, call, *request, response,
+                           [&](pg::Transaction& tx) -> absl::Status {
         RaisedException raised = wanted;
         raised.raised = call.now;
         raised.event = event;
@@ -306,7 +309,8 @@ grpc::Status GovernanceService::ListExceptions(grpc::ServerContext* context,
         env_.db.Transact(
             call.deadline,
             [&](pg::Transaction& tx) -> absl::StatusOr<std::vector<RaisedException>> {
-              // Exceptions are for governors: founders of the cooperative, until others are elected.
+              // Exceptions are for governors: founders of the cooperative, until others are
+              // elected.
               ASSIGN_OR_RETURN(const Cooperative cooperative, NeedCooperative(tx, id));
               const auto& founders = cooperative.founders;
               if (std::find(founders.begin(), founders.end(), call.identity.public_key) ==

@@ -545,7 +545,8 @@ grpc::Status GovernanceService::GetDocument(grpc::ServerContext* context,
                        return FindDocument(tx, *digest);
                      }));
     // A registration holds a name: it is shown to its signer and to services only.
-    const bool personal = found && found->type == v1::PrincipalRegistration::descriptor()->full_name();
+    const bool personal =
+        found && found->type == v1::PrincipalRegistration::descriptor()->full_name();
     if (!found || (personal && call.identity.kind != rpc::IdentityKind::kService &&
                    call.identity.public_key != found->public_key)) {
       return Error("NOT_FOUND", "no such document, or it is not yours to see");

@@ -92,7 +92,9 @@ Transfer ParseTransfer(const v1::Transfer& wire, const std::string& field, const
   ParseId(wire.credit_account_id(), absl::StrCat(field, ".credit_account_id"), errors,
           transfer.credit.value);
   CheckOwnId(caller, transfer.id.value, absl::StrCat(field, ".transfer_id"), errors);
-  if (wire.amount_micro() < 1) errors.Add(absl::StrCat(field, ".amount_micro"), "must be at least 1");
+  if (wire.amount_micro() < 1) {
+    errors.Add(absl::StrCat(field, ".amount_micro"), "must be at least 1");
+  }
   if (wire.kind() < v1::TRANSFER_KIND_DEPOSIT || wire.kind() > v1::TRANSFER_KIND_REVENUE) {
     errors.Add(absl::StrCat(field, ".kind"), "must be a kind of transfer");
   }
@@ -135,7 +137,8 @@ absl::StatusOr<PostTransfers> ParseOrder(const v1::PostTransfersRequest& request
   RETURN_IF_ERROR(errors.ToStatus());
   PostTransfers post;
   ASSIGN_OR_RETURN(post.order, rpc::FromProto(request.order()));
-  ASSIGN_OR_RETURN(const v1::TransferOrder order, rpc::ParseDocument<v1::TransferOrder>(*post.order));
+  ASSIGN_OR_RETURN(const v1::TransferOrder order,
+                   rpc::ParseDocument<v1::TransferOrder>(*post.order));
   if (post.order->public_key != identity.public_key) {
     return Error("SIGNATURE_INVALID", "the order is signed by another key than the call");
   }

@@ -22,7 +22,8 @@ IdType TakeId(absl::string_view text, absl::string_view field, FieldErrors& erro
 absl::StatusOr<WantedPool> ParsePoolCreation(const common::v1::SignedDocument& proto) {
   WantedPool wanted;
   ASSIGN_OR_RETURN(wanted.document, rpc::FromProto(proto));
-  ASSIGN_OR_RETURN(const v1::PoolCreation body, rpc::ParseDocument<v1::PoolCreation>(wanted.document));
+  ASSIGN_OR_RETURN(const v1::PoolCreation body,
+                   rpc::ParseDocument<v1::PoolCreation>(wanted.document));
   FieldErrors errors;
   wanted.pool = TakeId<PoolId>(body.pool_id(), "pool_id", errors);
   wanted.cooperative = TakeId<CooperativeId>(body.cooperative_id(), "cooperative_id", errors);
@@ -33,7 +34,8 @@ absl::StatusOr<WantedPool> ParsePoolCreation(const common::v1::SignedDocument& p
 absl::StatusOr<WantedEpoch> ParseEpochClosing(const common::v1::SignedDocument& proto) {
   WantedEpoch wanted;
   ASSIGN_OR_RETURN(wanted.document, rpc::FromProto(proto));
-  ASSIGN_OR_RETURN(const v1::EpochClosing body, rpc::ParseDocument<v1::EpochClosing>(wanted.document));
+  ASSIGN_OR_RETURN(const v1::EpochClosing body,
+                   rpc::ParseDocument<v1::EpochClosing>(wanted.document));
   FieldErrors errors;
   wanted.epoch = TakeId<EpochId>(body.epoch_id(), "epoch_id", errors);
   wanted.pool = TakeId<PoolId>(body.pool_id(), "pool_id", errors);

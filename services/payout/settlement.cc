@@ -83,7 +83,8 @@ void Settlement::Loop() {
 
 absl::Status Settlement::SettleAll() {
   ASSIGN_OR_RETURN(const std::vector<Epoch> waiting,
-                   env_.db.Transact(kDatabase, [](pg::Transaction& tx) { return ListSettling(tx); }));
+                   env_.db.Transact(kDatabase,
+                                    [](pg::Transaction& tx) { return ListSettling(tx); }));
   for (const Epoch& epoch : waiting) RETURN_IF_ERROR(Settle(epoch));
   return absl::OkStatus();
 }

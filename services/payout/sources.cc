@@ -102,7 +102,9 @@ absl::Status Sources::RequireFounder(const CooperativeId& cooperative,
 absl::StatusOr<EpochFacts> Sources::ReadRounds(const CooperativeId& cooperative, int64_t first,
                                                int64_t last) {
   ASSIGN_OR_RETURN(Stubs * stubs, Ready());
-  if (last - first >= kRoundsMax) return Error("EPOCH_STATE", "an epoch covers at most 1,000 rounds");
+  if (last - first >= kRoundsMax) {
+    return Error("EPOCH_STATE", "an epoch covers at most 1,000 rounds");
+  }
   EpochFacts facts;
   std::vector<attribution_v1::Round> rounds;
   attribution_v1::ListRoundsRequest list;
@@ -152,7 +154,8 @@ absl::StatusOr<EpochFacts> Sources::ReadRounds(const CooperativeId& cooperative,
             ASSIGN_OR_RETURN(line.update, UpdateId::Parse(update.update_id()));
             line.outcome = OutcomeOf(update, credit);
             line.reason = update.reason();
-            ASSIGN_OR_RETURN(line.decision_event, OptionalEvent(update.decision_entry().event_id()));
+            ASSIGN_OR_RETURN(line.decision_event,
+                             OptionalEvent(update.decision_entry().event_id()));
             if (credit != nullptr) {
               // I1 holds here too: a credit for a refused update would be a fault upstream.
               if (update.state() == filter_v1::UPDATE_STATE_REJECTED) {
@@ -163,7 +166,8 @@ absl::StatusOr<EpochFacts> Sources::ReadRounds(const CooperativeId& cooperative,
               line.standard_error = credit->standard_error_nanonats();
               ASSIGN_OR_RETURN(line.credit_event, OptionalEvent(credit->entry().event_id()));
             }
-            ASSIGN_OR_RETURN(const PrincipalId principal, PrincipalId::Parse(update.principal_id()));
+            ASSIGN_OR_RETURN(const PrincipalId principal,
+                             PrincipalId::Parse(update.principal_id()));
             Contribution& contribution = by_principal[principal];
             contribution.principal = principal;
             ASSIGN_OR_RETURN(contribution.credit, CheckedAdd(contribution.credit, line.credit));

@@ -95,7 +95,9 @@ class Simulation {
   }
 
  private:
-  std::unique_ptr<Ledger> New() { return std::make_unique<Ledger>(database_, LedgerSetup{dir_.path(), true}); }
+  std::unique_ptr<Ledger> New() {
+    return std::make_unique<Ledger>(database_, LedgerSetup{dir_.path(), true});
+  }
   int Below(int n) { return static_cast<int>(random_() % static_cast<uint64_t>(n)); }
   Client Payout() { return ledger_->As("payout"); }
 

@@ -32,7 +32,8 @@ TEST_CASE("every kind of value comes back as it went") {
     const auto row = tx.ExecOne(
         "SELECT $1::bigint AS wide, $2::uuid AS id, $3::bytea AS bytes, $4::bytea AS digest, "
         "$5::bigint AS time, $6::text AS text, $7::boolean AS truth, $8::float8 AS real, "
-        "$9::bigint[] AS numbers, $10::uuid[] AS ids, $11::bytea[] AS chunks, $12::text[] AS texts, "
+        "$9::bigint[] AS numbers, $10::uuid[] AS ids, $11::bytea[] AS chunks, "
+        "$12::text[] AS texts, "
         "$13::bigint AS nothing",
         std::numeric_limits<int64_t>::min(), AccountId{id}, Bytes{binary}, digest, time,
         "it's \"text\"\n\\", true, 0.1, std::vector<int64_t>{3, -1}, std::vector<Uuid>{id},
@@ -82,7 +83,8 @@ TEST_CASE("COPY takes nulls, binary and awkward text, and refuses what does not 
   const std::string binary("\x00\t\n\\\xff", 5);
   Database& db = database.Admin();
   InTransaction(db, [&](Transaction& tx) {
-    REQUIRE(tx.ExecScript("CREATE TABLE c (id bigint, text text, bytes bytea, list bigint[])").ok());
+    REQUIRE(
+        tx.ExecScript("CREATE TABLE c (id bigint, text text, bytes bytea, list bigint[])").ok());
     const absl::Status copied = tx.CopyIn(
         "c", {"id", "text", "bytes", "list"}, [&](CopyWriter& writer) -> absl::Status {
           RETURN_IF_ERROR(writer.Write({1, awkward, Bytes{binary}, std::vector<int64_t>{1, 2}}));

@@ -13,10 +13,12 @@ namespace {
 std::string ParametersPage() {
   std::string page =
       "# Governed parameters\n\n"
-      "Every number of policy. A change is a proposal; services read the values through governance.\n"
+      "Every number of policy. A change is a proposal; services read the values through "
+      "governance.\n"
       "Tightening says which way is stricter: a narrower scope may only go that way. Units stand\n"
       "last in the name: `_ms` milliseconds, `_bp` basis points, `_micro` millionths, `_nanonats`\n"
-      "nano-nats, `_bytes` bytes. Made by `scripts/generate-docs` from `libs/config/parameters.cc`.\n\n"
+      "nano-nats, `_bytes` bytes. Made by `scripts/generate-docs` from "
+      "`libs/config/parameters.cc`.\n\n"
       "| name | default | bounds | scope | tightening | meaning |\n|---|---|---|---|---|---|\n";
   for (const ParameterInfo& info : Parameters()) {
     const std::string bounds = info.type == ParameterType::kText

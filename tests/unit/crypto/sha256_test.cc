@@ -40,7 +40,8 @@ TEST_CASE("HMAC-SHA-256 has the values of RFC 4231") {
   CHECK(HmacSha256("Jefe", "what do ya want for nothing?").ToString() ==
         "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
   CHECK(HmacSha256(std::string(131, '\xaa'),
-                   "Test Using Larger Than Block-Size Key - Hash Key First").ToString() == "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+                   "Test Using Larger Than Block-Size Key - Hash Key First")
+            .ToString() == "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
   CHECK(HmacSha256("", "").ToString() ==
         "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad");
   CHECK(HmacSha256(absl::string_view(), absl::string_view()) == HmacSha256("", ""));

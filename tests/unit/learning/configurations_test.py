@@ -30,7 +30,8 @@ def main(dump):
                     env={**os.environ, "OPENBLAS_CORETYPE": kernel, "OPENBLAS_VERBOSE": "2"})
                 # OpenBLAS says which kernel it took: the test would be empty if it took no notice.
                 assert kernel.lower() in run.stderr.lower() + run.stdout.lower(), run.stderr
-                hashes.setdefault(run.stdout.strip().splitlines()[-1], []).append((kernel, threads, block))
+                digest = run.stdout.strip().splitlines()[-1]
+                hashes.setdefault(digest, []).append((kernel, threads, block))
     if len(hashes) != 1:
         sys.exit(f"several hashes: {hashes}")
     print(f"one hash in {sum(map(len, hashes.values()))} configurations: {next(iter(hashes))}")

@@ -40,7 +40,8 @@ TEST_CASE("the gradient of an MLP descends, in more rows than one block, too") {
   GridVector along = game.base, back = game.base;
   const double step = 1e-2;
   for (size_t p = 0; p < along.size(); ++p) {
-    const int32_t move = static_cast<int32_t>(std::lround(std::ldexp(step * gradient[p] / length, 20)));
+    const int32_t move =
+        static_cast<int32_t>(std::lround(std::ldexp(step * gradient[p] / length, 20)));
     along[p] += move;
     back[p] -= move;
   }

@@ -71,7 +71,8 @@ def layers_of(tensors, flat):
             named[tensor["name"]] = flat[offset:offset + shape[0]]
             offset += shape[0]
         else:
-            rows = [flat[offset + j * shape[1]:offset + (j + 1) * shape[1]] for j in range(shape[0])]
+            rows = [flat[offset + j * shape[1]:offset + (j + 1) * shape[1]]
+                    for j in range(shape[0])]
             named[tensor["name"]] = rows
             offset += shape[0] * shape[1]
     assert offset == len(flat)
@@ -118,7 +119,8 @@ def initial_parameters(tensors, seed):
         count = tensor["shape"][0] * (tensor["shape"][1] if len(tensor["shape"]) == 2 else 1)
         for _ in range(count):
             if not words:
-                digest = hashlib.sha256(b"ROCHDALE-INITv1" + key + block.to_bytes(8, "big")).digest()
+                digest = hashlib.sha256(
+                    b"ROCHDALE-INITv1" + key + block.to_bytes(8, "big")).digest()
                 words = [int.from_bytes(digest[i:i + 4], "big") for i in range(0, 32, 4)]
                 block += 1
             flat.append((words.pop(0) * (2 * bound + 1) >> 32) - bound)
@@ -135,13 +137,15 @@ GAMES = [  # SIZES UPDATES ROWS SEED ROW_BLOCK THREADS SPREAD STEP
 
 def main(dump):
     for line in GAMES:
-        output = subprocess.run([dump, "json", *line.split()], check=True, capture_output=True).stdout
+        output = subprocess.run([dump, "json", *line.split()], check=True,
+                                capture_output=True).stdout
         game = json.loads(output)
         if initial_parameters(game["tensors"], b"seed") != game["initial"]:
             sys.exit(f"{line}: the initial parameters differ")
         expected = list(losses_of(game))
         if expected != game["losses"]:
-            at = next(i for i, pair in enumerate(zip(expected, game["losses"])) if pair[0] != pair[1])
+            at = next(i for i, pair in enumerate(zip(expected, game["losses"]))
+                      if pair[0] != pair[1])
             sys.exit(f"{line}: loss {at} is {game['losses'][at]}, not {expected[at]}")
         print(f"{line}: {len(expected)} losses equal, from {min(expected)} to {max(expected)}")
 

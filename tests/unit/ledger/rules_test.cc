@@ -143,7 +143,8 @@ TEST_CASE("who may debit what", "[ledger]") {
   };
   const Row rows[] = {
       {"own account", Person(kAnn), AccountType::kPerson, kAnn, TransferKind::kRevenue, true},
-      {"another's account", Person(kAnn), AccountType::kPerson, kBob, TransferKind::kRevenue, false},
+      {"another's account", Person(kAnn), AccountType::kPerson, kBob, TransferKind::kRevenue,
+       false},
       {"a system account", Person(kAnn), AccountType::kSystem, kAnn, TransferKind::kSpend, false},
       {"a service's kind", Person(kAnn), AccountType::kPerson, kAnn, TransferKind::kMint, false},
       {"nobody", Person({}), AccountType::kPerson, {}, TransferKind::kSpend, false},

@@ -43,7 +43,8 @@ TEST_CASE("a call carries the caller's own token and trace", "[rpc]") {
   };
   CallOptions options;
   options.trace_id = "0af7651916cd43dd8448eb211c80319c";
-  REQUIRE(outgoing.Invoke(*f.stub, &Stub::ForAgents, v1::ProbeRequest(), &f.response, options).ok());
+  REQUIRE(outgoing.Invoke(*f.stub, &Stub::ForAgents, v1::ProbeRequest(), &f.response,
+                          options).ok());
   CHECK(trace == options.trace_id);
   CHECK(absl::StartsWith(caller, "agent:"));
   REQUIRE(outgoing.Invoke(*f.stub, &Stub::ForAgents, v1::ProbeRequest(), &f.response).ok());

@@ -34,7 +34,8 @@ TEST_CASE("what is not exactly a document of the type is refused", "[rpc]") {
   std::string deep = "{}";
   for (int i = 0; i < 40; ++i) deep = R"({"inner":)" + deep + "}";
   for (const std::string& body : std::vector<std::string>{
-           "", " ", "null", "[]", "1", "\"x\"", "{", "{}x", "{} {}", "{'title':'x'}", "{title:\"x\"}",
+           "", " ", "null", "[]", "1", "\"x\"", "{", "{}x", "{} {}",
+           "{'title':'x'}", "{title:\"x\"}",
            R"({"title":"x",})", R"({"unknown":1})", R"({"inner":{"unknown":1}})",
            R"({"title":1.5})", R"({"title":"a","title":"b"})",
            R"({"amountMicrotokens":1,"amount_microtokens":2})",
@@ -45,7 +46,8 @@ TEST_CASE("what is not exactly a document of the type is refused", "[rpc]") {
            R"({"inner":null})", R"({"amountMicrotokens":1.0})", R"({"amountMicrotokens":1e3})",
            R"({"amountMicrotokens":"01"})", R"({"amountMicrotokens":"1.0"})",
            R"({"amountMicrotokens":" 1"})", R"({"amountMicrotokens":true})",
-           R"({"amountMicrotokens":"9223372036854775808"})", "// c\n{}", R"({"title":NaN})", deep}) {
+           R"({"amountMicrotokens":"9223372036854775808"})", "// c\n{}",
+           R"({"title":NaN})", deep}) {
     INFO(body);
     CHECK(ReasonOf(ParseDocument<Note>(Sign(body)).status()) == "DOCUMENT_INVALID");
   }

@@ -64,7 +64,8 @@ TEST_CASE("health follows SetServing, on both ports and for each service", "[rpc
 TEST_CASE("the health port serves nothing but health", "[rpc]") {
   ProbeServer s({}, WithHealth());
   auto stub = v1::ProbeService::NewStub(
-      MakeChannel(absl::StrCat("127.0.0.1:", s.server->health_port()), {.plaintext = true}).value());
+      MakeChannel(absl::StrCat("127.0.0.1:", s.server->health_port()),
+                  {.plaintext = true}).value());
   grpc::ClientContext context;
   v1::ProbeResponse response;
   CHECK(stub->Open(&context, {}, &response).error_code() == grpc::StatusCode::UNIMPLEMENTED);

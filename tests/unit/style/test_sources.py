@@ -10,6 +10,9 @@ ROOT = Path(__file__).resolve().parents[3]
 COLUMNS_MAX = 100
 LINES_MAX = 500
 
+# Folders of what programs made.
+NOT_WRITTEN = {"build", "__pycache__", "node_modules", "_proto"}
+
 # Arrows point down: a part may include what its rank lies above, never a part of its own rank
 # (but itself).
 RANKS = {
@@ -18,7 +21,9 @@ RANKS = {
     "libs/pg": 2, "libs/rpc": 2, "libs/blob": 2, "libs/tensor": 2,
     "libs/service": 3, "libs/learning": 3, "libs/kube": 3,
 }
-SERVICES = 4
+# Within a rank, where what it would otherwise take is a library of two files: blob_transfer, which
+# carries blobs over gRPC, is a target of its own in the folder of the store.
+SIDEWAYS = {("libs/blob", "libs/rpc")}
 # The one composition of all services.
 STANDALONE = "services/standalone"
 
@@ -31,8 +36,7 @@ def files(*suffixes, folders=("libs", "services", "tests", "sdk", "scripts")):
     found = []
     for folder in folders:
         for at, names, entries in os.walk(ROOT / folder):
-            names[:] = [n for n in names if n not in ("build", "__pycache__", "node_modules")
-                        and not n.endswith(".egg-info")]
+            names[:] = [n for n in names if n not in NOT_WRITTEN and not n.endswith(".egg-info")]
             found += [Path(at, e).relative_to(ROOT) for e in entries if e.endswith(suffixes)]
     return sorted(found)
 
@@ -63,7 +67,7 @@ def arrow_defect(source, target):
         return "a library never includes a service"
     if source not in RANKS or target not in RANKS:
         return "a library without a rank: add it to RANKS where it belongs"
-    if RANKS[target] >= RANKS[source]:
+    if RANKS[target] >= RANKS[source] and (source, target) not in SIDEWAYS:
         return "the arrow does not point down"
     return None
 
@@ -85,7 +89,8 @@ class IncludeGraph(unittest.TestCase):
         self.assertIsNone(arrow_defect("services/filter", "libs/tensor"))
         self.assertIsNone(arrow_defect(STANDALONE, "services/filter"))
         for source, target in [("libs/base", "libs/crypto"), ("libs/crypto", "libs/obs"),
-                               ("libs/pg", "libs/rpc"), ("libs/rpc", "services/filter"),
+                               ("libs/pg", "libs/rpc"), ("libs/rpc", "libs/blob"),
+                               ("libs/rpc", "services/filter"),
                                ("services/filter", "services/ledger"),
                                ("services/filter", STANDALONE), ("libs/new", "libs/base")]:
             self.assertIsNotNone(arrow_defect(source, target), (source, target))
@@ -136,8 +141,6 @@ class Files(unittest.TestCase):
     def test_lines_fit(self):
         defects = []
         for path in files(".h", ".cc", ".py"):
-            if path.name.endswith(("_pb2.py", "_pb2_grpc.py")):
-                continue
             for number, line in enumerate(text_of(path).splitlines(), 1):
                 if len(line) > COLUMNS_MAX:
                     defects.append(f"{path}:{number}: {len(line)} columns")
@@ -157,7 +160,7 @@ class Files(unittest.TestCase):
     def test_long_files_are_mentioned(self):
         for path in files(".h", ".cc", ".py"):
             lines = text_of(path).count("\n")
-            if lines > LINES_MAX and not path.name.endswith(("_pb2.py", "_pb2_grpc.py")):
+            if lines > LINES_MAX:
                 warnings.warn(f"{path} has {lines} lines: look for the second thing it does")
 
 
