@@ -4,8 +4,9 @@
 #include <set>
 
 #include "absl/strings/match.h"
-#include "probe.pb.h"
 #include "rochdale/common/v1/access.pb.h"
+#include "tests/unit/rpc/access_cells.h"
+#include "tests/unit/rpc/probe_server.h"
 
 namespace rochdale::rpc {
 namespace {
@@ -84,6 +85,24 @@ TEST_CASE("each kind of caller holds exactly these roles", "[rpc]") {
   // Every role but UNSPECIFIED is held by someone.
   CHECK(covered == (RoleSet{1} << RoleCount()) - 2);
   CHECK_FALSE(MayCall(Of(IdentityKind::kPrincipal), 0));
+}
+
+TEST_CASE("every cell of the table holds on a running server", "[rpc]") {
+  testing::ProbeServer s;
+  const crypto::KeyPair agent_key = s.NewKey(), principal_key = s.NewKey();
+  TokenSource agent = s.Agent(agent_key), principal = s.Principal(principal_key);
+  const std::vector<testing::CellCaller> callers = {
+      {Of(IdentityKind::kAnonymous), ""},
+      {Of(IdentityKind::kAgent), agent.Authorization()},
+      {Of(IdentityKind::kPrincipal), principal.Authorization()},
+      {Of(IdentityKind::kWorker), "Run good"},
+  };
+  const auto* service = rpctest::v1::Note::descriptor()->file()->service(0);
+  CHECK(testing::TryEveryCell(s.channel, {service}, callers) == std::vector<std::string>());
+  // And the trial itself can fail: here an agent pretends to be a principal.
+  const std::vector<testing::CellCaller> liar = {
+      {Of(IdentityKind::kPrincipal), agent.Authorization()}};
+  CHECK(testing::TryEveryCell(s.channel, {service}, liar).size() == 2);
 }
 
 TEST_CASE("the document has a row per rpc", "[rpc]") {
