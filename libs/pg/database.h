@@ -113,7 +113,8 @@ class Database {
   // OK if the database answers within `timeout`: for readiness.
   absl::Status Ping(absl::Duration timeout);
 
-  // A session of its own, made now and with the pool's role and schema. UNAVAILABLE if it cannot.
+  // A session of its own, made now and with the pool's role and schema; it must end before this
+  // database does. UNAVAILABLE if it cannot be made.
   absl::StatusOr<std::unique_ptr<Session>> OpenSession();
 
   // Called after each commit that wrote outbox entries, from the committing thread, and replaced by

@@ -1,16 +1,16 @@
 // What went wrong in the database, and what may be done about it. Private to libs/pg.
 //
-// | driver or SQLSTATE                                  | kind           | status to the caller     |
-// |-----------------------------------------------------|----------------|--------------------------|
-// | serialization failure, deadlock, lock not available | kRetry         | UNAVAILABLE, retry       |
-// | cached plan of a table that a migration changed     | kRetry         | UNAVAILABLE, retry       |
-// | connection refused or lost, server shutting down    | kConnectionLost| UNAVAILABLE, retry       |
-// | connection lost while COMMIT was under way          | kInDoubt       | UNAVAILABLE, retry       |
-// | unique violation                                    | kFinal         | ALREADY_EXISTS           |
-// | statement timeout, cancelled                        | kFinal         | DEADLINE_EXCEEDED        |
-// | disk full, out of memory, read-only server          | kFinal         | UNAVAILABLE, retry       |
-// | text that is not UTF-8                              | kFinal         | BAD_REQUEST              |
-// | anything else                                       | kFinal         | INTERNAL with an error id|
+// | driver or SQLSTATE                                  | kind            | to the caller       |
+// |-----------------------------------------------------|-----------------|---------------------|
+// | serialization failure, deadlock, lock not available | kRetry          | UNAVAILABLE, retry  |
+// | cached plan of a table that a migration changed     | kRetry          | UNAVAILABLE, retry  |
+// | connection refused or lost, server shutting down    | kConnectionLost | UNAVAILABLE, retry  |
+// | connection lost while COMMIT was under way          | kInDoubt        | UNAVAILABLE, retry  |
+// | unique violation                                    | kFinal          | ALREADY_EXISTS      |
+// | statement timeout, cancelled                        | kFinal          | DEADLINE_EXCEEDED   |
+// | disk full, out of memory, read-only server          | kFinal          | UNAVAILABLE, retry  |
+// | text that is not UTF-8                              | kFinal          | BAD_REQUEST         |
+// | anything else                                       | kFinal          | INTERNAL with an id |
 #pragma once
 
 #include <exception>

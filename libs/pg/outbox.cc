@@ -89,8 +89,8 @@ constexpr char kMarkSent[] =
 absl::Status MarkSent(Transaction& tx, const std::vector<OutboxRow>& rows,
                       const std::vector<int64_t>& log_indexes, absl::Time now) {
   if (rows.size() != log_indexes.size()) {
-    return Error("INTERNAL", absl::StrCat("the log acknowledged ", log_indexes.size(), " of ",
-                                          rows.size(), " entries"));
+    return tx.InternalError(absl::StrCat("the log acknowledged ", log_indexes.size(), " of ",
+                                         rows.size(), " entries"));
   }
   std::vector<int64_t> sequences;
   for (const OutboxRow& row : rows) sequences.push_back(row.sequence);

@@ -8,23 +8,21 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <optional>
-#include <sstream>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "libs/base/clock.h"
 #include "libs/base/status_macros.h"
+#include "libs/pg/server_files.h"
 #include "libs/pg/supervisor.h"
 
 namespace rochdale::pg {
@@ -35,95 +33,8 @@ namespace fs = std::filesystem;
 constexpr size_t kSocketDirMax = 90;  // a unix socket's path has at most 107 characters
 constexpr int kLaunchesMax = 6;       // while processes of a killed server still go away
 
-std::string ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
 absl::Status SystemError(absl::string_view what) {
   return absl::FailedPreconditionError(absl::StrCat(what, ": ", strerror(errno)));
-}
-
-bool HasPrograms(const fs::path& bin) {
-  return access((bin / "initdb").c_str(), X_OK) == 0 &&
-         access((bin / "postgres").c_str(), X_OK) == 0;
-}
-
-// "/usr/lib/postgresql/15/bin" -> 15; 0 where there is none.
-int MajorOf(const fs::path& bin) {
-  int major = 0;
-  return absl::SimpleAtoi(bin.parent_path().filename().string(), &major) ? major : 0;
-}
-
-// Newest first; only `major` where it is not 0 and known from the path.
-std::vector<fs::path> ProgramDirs(int major) {
-  std::vector<fs::path> found;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator("/usr/lib/postgresql", error)) {
-    const fs::path bin = entry.path() / "bin";
-    if (HasPrograms(bin) && (major == 0 || MajorOf(bin) == major)) found.push_back(bin);
-  }
-  std::sort(found.begin(), found.end(),
-            [](const fs::path& a, const fs::path& b) { return MajorOf(a) > MajorOf(b); });
-  const char* path = std::getenv("PATH");
-  for (absl::string_view dir : absl::StrSplit(path == nullptr ? "" : path, ':', absl::SkipEmpty())) {
-    const fs::path bin{std::string(dir)};
-    if (HasPrograms(bin)) found.push_back(bin);
-  }
-  return found;
-}
-
-// The first directory above `path` that `uid` may not pass through; empty where it may pass all.
-std::string ClosedDirectory(const fs::path& path, uid_t uid, gid_t gid) {
-  for (fs::path dir = path.parent_path();; dir = dir.parent_path()) {
-    struct stat about {};
-    if (stat(dir.c_str(), &about) == 0) {
-      const mode_t needed = about.st_uid == uid   ? S_IXUSR
-                            : about.st_gid == gid ? S_IXGRP
-                                                  : S_IXOTH;
-      if ((about.st_mode & needed) == 0) return dir.string();
-    }
-    if (dir == dir.parent_path()) return "";
-  }
-}
-
-// postmaster.pid and socket lock files begin with the pid. Nothing where there is no such file.
-std::optional<pid_t> PidIn(const std::string& file) {
-  const std::vector<std::string> lines = absl::StrSplit(ReadFile(file), '\n');
-  int pid = 0;
-  if (!absl::SimpleAtoi(lines[0], &pid) || pid == 0) return std::nullopt;
-  return std::abs(pid);
-}
-
-bool IsServer(pid_t pid, absl::string_view data_dir) {
-  const std::vector<std::string> arguments =
-      absl::StrSplit(ReadFile(absl::StrCat("/proc/", pid, "/cmdline")), '\0');
-  if (!absl::EndsWith(arguments[0], "postgres")) return false;
-  return std::find(arguments.begin(), arguments.end(), data_dir) != arguments.end();
-}
-
-pid_t ParentOf(pid_t pid) {
-  for (absl::string_view line :
-       absl::StrSplit(ReadFile(absl::StrCat("/proc/", pid, "/status")), '\n')) {
-    int parent = 0;
-    if (absl::ConsumePrefix(&line, "PPid:") && absl::SimpleAtoi(line, &parent)) return parent;
-  }
-  return -1;
-}
-
-// The text of the last FATAL line from byte `from` on, for the operator who starts us.
-std::string LastFatalLine(const std::string& log_file, int64_t from) {
-  std::ifstream file(log_file, std::ios::binary);
-  file.seekg(from);
-  std::stringstream text;
-  text << file.rdbuf();
-  const std::string log = text.str();
-  const size_t at = log.rfind("FATAL:");
-  if (at == std::string::npos) return "it says nothing";
-  return std::string(absl::StripAsciiWhitespace(
-      absl::string_view(log).substr(at + 6, log.find('\n', at) - at - 6)));
 }
 
 std::string Quoted(absl::string_view value) {
@@ -249,7 +160,9 @@ absl::Status PrivateCluster::Prepare() {
     options_.data_dir.pop_back();
   }
   fs::create_directories(fs::path(options_.data_dir).parent_path(), error);
-  if (error) return absl::FailedPreconditionError(absl::StrCat(options_.data_dir, ": ", error.message()));
+  if (error) {
+    return absl::FailedPreconditionError(absl::StrCat(options_.data_dir, ": ", error.message()));
+  }
   RETURN_IF_ERROR(FindServerUser());
   if (const std::string closed = ClosedDirectory(options_.data_dir, server_uid_, server_gid_);
       !closed.empty()) {
@@ -382,8 +295,8 @@ absl::Status PrivateCluster::WaitUntilAccepting(absl::Time deadline) {
     }
     absl::SleepFor(absl::Milliseconds(10));
   }
-  return absl::UnavailableError(
-      absl::StrCat("the database server ended while starting: ", LastFatalLine(LogFile(), log_start_)));
+  return absl::UnavailableError(absl::StrCat("the database server ended while starting: ",
+                                             LastFatalLine(LogFile(), log_start_)));
 }
 
 bool PrivateCluster::Running() {

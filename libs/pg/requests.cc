@@ -36,8 +36,8 @@ absl::StatusOr<std::optional<Replay>> FindOrClaimRequest(Transaction& tx, const 
       }
       std::optional<std::string> response = row->GetOptionalBytes("response");
       if (response.has_value()) return std::optional<Replay>(Replay{*std::move(response)});
-      return Error("INTERNAL", absl::StrCat("request ", key.request_id.ToString(),
-                                            " was committed without its response"));
+      return tx.InternalError(absl::StrCat("request ", key.request_id.ToString(),
+                                           " was committed without its response"));
     }
     ASSIGN_OR_RETURN(const int64_t claimed,
                      tx.ExecAffected(kClaimRequest, key.request_id, key.method, key.body_sha256,
@@ -55,8 +55,8 @@ absl::Status StoreResponse(Transaction& tx, const RequestKey& key, absl::string_
   ASSIGN_OR_RETURN(const int64_t stored,
                    tx.ExecAffected(kStoreResponse, key.request_id, Bytes{response}));
   if (stored == 1) return absl::OkStatus();
-  return Error("INTERNAL", absl::StrCat("request ", key.request_id.ToString(),
-                                        " is not claimed or has a response already"));
+  return tx.InternalError(absl::StrCat("request ", key.request_id.ToString(),
+                                       " is not claimed or has a response already"));
 }
 
 absl::StatusOr<std::string> RunOnce(Transaction& tx, const RequestKey& key, absl::Time now,

@@ -57,6 +57,10 @@ absl::Status Transaction::Fail(Failure failure) {
   return failure_->status;
 }
 
+absl::Status Transaction::InternalError(absl::string_view detail) {
+  return Fail(InternalFailure(detail));
+}
+
 absl::Status Transaction::Admit() {
   if (failure_ != nullptr) return failure_->status;
   const absl::Duration left = deadline_ - SystemClock().Now();
@@ -185,7 +189,7 @@ absl::StatusOr<bool> Transaction::TryAdvisoryLock(int64_t key) {
 absl::StatusOr<Row> Transaction::One(absl::StatusOr<Rows> rows, absl::string_view sql) {
   if (!rows.ok()) return rows.status();
   if (rows->size() == 1) return (*rows)[0];
-  return Fail(InternalFailure(absl::StrCat(rows->size(), " rows instead of one from: ", sql)));
+  return InternalError(absl::StrCat(rows->size(), " rows instead of one from: ", sql));
 }
 
 absl::StatusOr<std::optional<Row>> Transaction::AtMostOne(absl::StatusOr<Rows> rows,
@@ -193,7 +197,7 @@ absl::StatusOr<std::optional<Row>> Transaction::AtMostOne(absl::StatusOr<Rows> r
   if (!rows.ok()) return rows.status();
   if (rows->empty()) return std::optional<Row>();
   if (rows->size() == 1) return std::optional<Row>((*rows)[0]);
-  return Fail(InternalFailure(absl::StrCat(rows->size(), " rows instead of one from: ", sql)));
+  return InternalError(absl::StrCat(rows->size(), " rows instead of one from: ", sql));
 }
 
 int64_t AdvisoryKey(absl::string_view name) {

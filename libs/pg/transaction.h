@@ -91,6 +91,10 @@ class Transaction {
   absl::Status AdvisoryLock(int64_t key);
   absl::StatusOr<bool> TryAdvisoryLock(int64_t key);
 
+  // For rows that cannot be: INTERNAL with a new error id, which loses the transaction; `detail`
+  // goes to the log under that id and never to the client.
+  absl::Status InternalError(absl::string_view detail);
+
   // What Transact was given. Statements are refused after it.
   absl::Time deadline() const { return deadline_; }
 

@@ -176,6 +176,25 @@ TEST_CASE("the server dies with its owner, and the next owner may start at once"
             .ok());
 }
 
+TEST_CASE("the server dies with its supervisor") {
+  Scratch scratch;
+  auto cluster = PrivateCluster::Start(Options(scratch / "db"));
+  REQUIRE(cluster.ok());
+  REQUIRE(Exec(**cluster, "CREATE TABLE kept (id bigint)").ok());
+  const pid_t server = (*cluster)->server_pid();
+  std::ifstream status(absl::StrCat("/proc/", server, "/status"));
+  pid_t supervisor = 0;
+  for (std::string line; std::getline(status, line);) {
+    if (absl::StartsWith(line, "PPid:")) supervisor = std::atoi(line.c_str() + 5);
+  }
+  REQUIRE(supervisor > 1);
+  REQUIRE(supervisor != getpid());
+  kill(supervisor, SIGKILL);
+  CHECK(GoneWithin(server, absl::Seconds(20)));
+  CHECK_FALSE((*cluster)->Running());
+  CHECK((*cluster)->Stop().ok());
+}
+
 TEST_CASE("what cannot work is refused with the reason") {
   Scratch scratch;
   const std::string data_dir = scratch / "db";
