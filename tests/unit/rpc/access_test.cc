@@ -43,7 +43,8 @@ TEST_CASE("methods are found with their rule and kind", "[rpc]") {
   CHECK(FindMethod("/rochdale.rpctest.v1.ProbeService/Upload")->type == MethodType::kClientStream);
   CHECK(FindMethod("/rochdale.rpctest.v1.ProbeService/ForNobody")->roles == 0);
   for (const char* path : {"", "/", "rochdale.rpctest.v1.ProbeService/Open", "/x/y",
-                           "/rochdale.rpctest.v1.ProbeService", "/rochdale.rpctest.v1.Note/title"}) {
+                           "/rochdale.rpctest.v1.ProbeService",
+                           "/rochdale.rpctest.v1.Note/title"}) {
     INFO(path);
     CHECK_FALSE(FindMethod(path).has_value());
   }
