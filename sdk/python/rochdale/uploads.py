@@ -49,14 +49,14 @@ def chunks(upload_id: str, data: bytes, offset: int, progress=None):
 
 def resumable_delay(stalls: int, error: errors.RochdaleError) -> float | None:
     """Seconds before a broken upload or download is resumed, or None where it cannot be."""
-    if stalls > STALLS_MAX:
+    if stalls >= STALLS_MAX:
         return None
     if error.reason == "UPLOAD_OFFSET" or error.code in ("CANCELLED", "DEADLINE_EXCEEDED"):
         return 0.05 * stalls
     # A stream that breaks off is resumed whatever the server says about waiting.
     if error.code == "RESOURCE_EXHAUSTED" and error.reason != "STORE_FULL":
         return max(error.retry_after or 0.0, 0.2 * stalls)
-    return delay_before(min(stalls, STALLS_MAX - 1) + 1, error)
+    return delay_before(stalls + 1, error)
 
 
 def upload(transport, service: str, key, purpose: str, data: bytes, progress=None,
