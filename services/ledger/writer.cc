@@ -20,6 +20,10 @@ absl::Status NotLeader() {
                         absl::Milliseconds(200));
 }
 
+absl::Status CannotWrite() {
+  return RetryableError("UNAVAILABLE", "the log cannot be written now", absl::Seconds(1));
+}
+
 bool IsNotLeader(const absl::Status& status) { return ReasonOf(status) == "NOT_LEADER"; }
 
 // Failures of the moment, after which the state in memory is in doubt.
@@ -238,6 +242,7 @@ void Writer::Loop() {
         loaded_ = status.ok();
         trouble_ = status;
       }
+      if (!status.ok()) RefuseAll(IsNotLeader(status) ? status : CannotWrite(), lock);
       if (!status.ok()) changed_.wait_for(lock, std::chrono::seconds(1), [&] { return stopping_; });
       continue;
     }

@@ -65,7 +65,12 @@ Ledger::Ledger(TestDatabase& database, LedgerSetup setup)
   keys_ = std::make_unique<rpc::ConfiguredKeys>(services, &directory_);
   authenticator_ = std::make_unique<rpc::Authenticator>(*keys_, nullptr);
   calls_ = std::make_unique<rpc::Calls>(clock, ids, *authenticator_, logger_, metrics);
-  db_ = std::make_unique<pg::Database>(database.Options("ledger"));
+  pg::DatabaseOptions db_options = database.Options("ledger");
+  db_options.log = [this](absl::string_view line) {
+    std::lock_guard lock(log_mutex);
+    log_lines.emplace_back(line);
+  };
+  db_ = std::make_unique<pg::Database>(db_options);
   outgoing_ = std::make_unique<rpc::Outgoing>(ids, nullptr);
   service::Environment environment{
       clock,     ids,
