@@ -71,6 +71,7 @@ absl::Status Serve(Foundations& foundations, const ServeOptions& options, rpc::C
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<rpc::Server> server,
                    rpc::Server::Start(options.server, services, calls));
+  if (options.on_bound) options.on_bound(server->port());
   if (in_process) channels.SetDefault(server->InProcessChannel());
   const auto ready = [&modules]() -> absl::Status {
     for (Module* module : modules) RETURN_IF_ERROR(module->Ready());

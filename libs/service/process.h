@@ -100,7 +100,9 @@ struct ServeOptions {
   rpc::ServerOptions server;
   obs::AdminOptions admin;
   absl::Duration grace = absl::Seconds(15);  // for running calls; below the termination period
-  // Called once everything serves, with the bound ports.
+  // Called once the server is bound, before any module starts. May be empty.
+  std::function<void(int port)> on_bound;
+  // Called once everything has started, with the bound ports. May be empty.
   std::function<absl::Status(int port, int admin_port)> on_serving;
 };
 

@@ -1,0 +1,30 @@
+// What rochdale-standalone is told from outside.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "libs/config/flags.h"
+
+namespace rochdale::standalone {
+
+struct StandaloneConfig {
+  std::string data_dir = "rochdale-data";
+  std::string address = "127.0.0.1";
+  int64_t port = 7443;
+  int64_t admin_port = 9443;
+  bool plaintext = false;
+  std::string tls_certificate;
+  std::string tls_key;
+  std::string log_origin = "rochdale.local/log";
+  int64_t workers = 0;
+  bool fsync = true;
+  std::string log_level = "info";
+};
+
+// kExit where --help or --version was answered.
+absl::StatusOr<config::Outcome> ParseFlags(int argc, const char* const* argv,
+                                           StandaloneConfig& config);
+
+}  // namespace rochdale::standalone
