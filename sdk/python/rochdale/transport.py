@@ -146,6 +146,9 @@ class Transport:
     def metadata(self):
         return (("authorization", f"Bearer {self.tokens.token()}"),) if self.tokens else ()
 
+    def stub(self, service: str):
+        return self._stubs[service]
+
     def method(self, service: str, name: str):
         """The raw method, e.g. of a stream."""
         return getattr(self._stubs[service], name)

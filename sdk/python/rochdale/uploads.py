@@ -5,6 +5,7 @@ refused if the bytes are not those of the digest that was asked for.
 """
 
 import hashlib
+import io
 import time
 
 import grpc
@@ -93,46 +94,54 @@ def upload(transport, service: str, key, purpose: str, data: bytes, progress=Non
 
 
 class Receiver:
-    """Collects the chunks of one download in order, bounded, and checks the digest."""
+    """Takes the chunks of one download in order, bounded, into `sink` (a writable binary file), and
+    checks the digest. Memory: one chunk."""
 
-    def __init__(self, digest: str, bytes_max: int = DOWNLOAD_BYTES_MAX):
-        self.digest, self.bytes_max, self.data = digest, bytes_max, bytearray()
-
-    @property
-    def offset(self) -> int:
-        return len(self.data)
+    def __init__(self, digest: str, sink, bytes_max: int = DOWNLOAD_BYTES_MAX):
+        self.digest, self.bytes_max, self.offset = digest, bytes_max, 0
+        self._sink, self._hash = sink, hashlib.sha256()
 
     def take(self, chunk) -> None:
-        if chunk.offset_bytes != len(self.data):
+        if chunk.offset_bytes != self.offset:
             raise errors.DataLoss(f"blob {self.digest}: a chunk starts at {chunk.offset_bytes}, "
-                                  f"{len(self.data)} bytes are here", code="DATA_LOSS")
-        if max(chunk.size_bytes, len(self.data) + len(chunk.data)) > self.bytes_max:
+                                  f"{self.offset} bytes are here", code="DATA_LOSS")
+        if max(chunk.size_bytes, self.offset + len(chunk.data)) > self.bytes_max:
             raise errors.DataLoss(f"blob {self.digest}: larger than {self.bytes_max} bytes",
                                   code="DATA_LOSS")
-        self.data += chunk.data
+        self._sink.write(chunk.data)
+        self._hash.update(chunk.data)
+        self.offset += len(chunk.data)
 
-    def finish(self) -> bytes:
-        data = bytes(self.data)
-        if sha256(data) != self.digest:
+    def finish(self) -> None:
+        if self._hash.hexdigest() != self.digest:
             raise errors.DataLoss(f"the bytes received are not those of {self.digest}",
                                   reason="DIGEST_MISMATCH", code="DATA_LOSS")
-        return data
 
 
-def download(transport, service: str, digest: str, bytes_max: int = DOWNLOAD_BYTES_MAX,
-             sleep=time.sleep) -> bytes:
-    """The blob with this SHA-256, verified. Raises RochdaleError."""
-    receiver, stalls = Receiver(digest, bytes_max), 0
+def download_to(transport, service: str, digest: str, sink, bytes_max: int = DOWNLOAD_BYTES_MAX,
+                sleep=time.sleep) -> int:
+    """Writes the blob with this SHA-256 to `sink` and returns its size; what was written counts
+    only if no RochdaleError is raised."""
+    receiver, stalls = Receiver(digest, sink, bytes_max), 0
     while True:
         before = receiver.offset
         request = protos.common.DownloadBlobRequest(sha256=digest, offset_bytes=before)
         try:
             for chunk in transport.stream(service, "DownloadBlob", request):
                 receiver.take(chunk)
-            return receiver.finish()
+            receiver.finish()
+            return receiver.offset
         except (errors.Unavailable, errors.DeadlineExceeded) as error:
             stalls = 1 if receiver.offset > before else stalls + 1
             delay = resumable_delay(stalls, error)
             if delay is None:
                 raise
             sleep(delay)
+
+
+def download(transport, service: str, digest: str, bytes_max: int = DOWNLOAD_BYTES_MAX,
+             sleep=time.sleep) -> bytes:
+    """The blob with this SHA-256, verified. Raises RochdaleError."""
+    sink = io.BytesIO()
+    download_to(transport, service, digest, sink, bytes_max, sleep)
+    return sink.getvalue()

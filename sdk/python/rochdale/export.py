@@ -1,0 +1,446 @@
+"""Evidence bundles: `rochdale export --cooperative SLUG --out DIR`.
+
+Collects what an outsider needs to check a cooperative, as docs/evidence.md describes it, and
+verifies on the way whatever this client can: the log's root, every digest, the manifest's
+signature. Nothing is kept in memory but one log bundle and the list of files; a bundle that could
+not be finished is left behind as DIR.partial and never as DIR.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+from rochdale import documents, entry as entries, errors, note, protos, tiles, uploads
+
+FORMAT = 1
+MANIFEST_TITLE = "rochdale evidence bundle v1"
+LOG_WAIT_SECONDS = 60.0
+BLOB_BYTES_MAX = 4 * 1024 * 1024 * 1024
+FILES_MAX = 10_000_000
+# Documents with names of people: their signers have them, a bundle does not.
+PERSONAL_KINDS = {"PRINCIPAL_REGISTERED", "AGENT_REGISTERED", "AGENT_PAUSED", "AGENT_RESUMED"}
+_SAFE_INTEGER = 2**53
+
+att, pay, led, flt, gov = (protos.attribution, protos.payout, protos.ledger, protos.filter,
+                           protos.governance)
+
+
+def canonical_json(value) -> bytes:
+    """Keys sorted, no spaces, integers beyond 2^53 as decimal texts."""
+    def plain(item):
+        if isinstance(item, dict):
+            return {key: plain(inner) for key, inner in item.items()}
+        if isinstance(item, (list, tuple)):
+            return [plain(inner) for inner in item]
+        if isinstance(item, int) and not isinstance(item, bool) and abs(item) > _SAFE_INTEGER:
+            return str(item)
+        return item
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"),
+                      ensure_ascii=False).encode()
+
+
+@dataclasses.dataclass
+class Report:
+    """What a bundle holds and what could not be had, for people."""
+    path: str = ""
+    files: int = 0
+    size_bytes: int = 0
+    log_size: int = 0
+    rounds: int = 0
+    credits: int = 0
+    decisions: int = 0
+    statements: int = 0
+    documents: int = 0
+    blobs: int = 0
+    withheld: list = dataclasses.field(default_factory=list)  # what is not in it, and why
+
+    def __str__(self):
+        text = (f"{self.path}: {self.files} files, {self.size_bytes} bytes; log of {self.log_size} "
+                f"entries, {self.rounds} rounds, {self.credits} credits, {self.decisions} "
+                f"decisions, {self.statements} statements, {self.documents} documents, "
+                f"{self.blobs} blobs")
+        return text + "".join(f"\n  not in it: {line}" for line in self.withheld)
+
+
+class Files:
+    """The files of a bundle in the making, with their digests."""
+
+    def __init__(self, root: Path):
+        self.root, self.listed = root, {}
+
+    def write(self, path: str, data: bytes) -> None:
+        target = self._target(path)
+        target.write_bytes(data)
+        self._list(path, hashlib.sha256(data).hexdigest(), len(data))
+
+    def write_blob(self, digest: str, fill) -> bool:
+        """blobs/<digest> by fill(file) -> size; False where it is there already."""
+        path = f"blobs/{digest}"
+        if path in self.listed:
+            return False
+        target = self._target(path)
+        try:
+            with open(target, "wb") as file:
+                size = fill(file)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+        self._list(path, digest, size)
+        return True
+
+    def _target(self, path: str) -> Path:
+        if path in self.listed:
+            raise errors.VerificationFailed(f"{path} would be written twice", code="DATA_LOSS")
+        if len(self.listed) >= FILES_MAX:
+            raise errors.RochdaleError(f"a bundle has at most {FILES_MAX} files")
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target
+
+    def _list(self, path: str, digest: str, size: int) -> None:
+        self.listed[path] = {"sha256": digest, "size": size}
+
+
+def _check_digest(what: str, data: bytes, digest: str) -> None:
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise errors.VerificationFailed(f"{what}: the bytes do not have the digest {digest}",
+                                        code="DATA_LOSS")
+
+
+def statement_json(statement, entry_index: int) -> bytes:
+    """The form of statements/<epoch id>-<principal id>.json."""
+    return canonical_json({
+        "format": FORMAT, "epoch_id": statement.epoch_id, "principal_id": statement.principal_id,
+        "account_id": statement.account_id, "transfer_id": statement.transfer_id,
+        "paid": statement.paid, "payment_microtokens": statement.payment_microtokens,
+        "revenue_microtokens": statement.revenue_microtokens,
+        "credit_nanonats": statement.credit_nanonats,
+        "credit_sum_nanonats": statement.credit_sum_nanonats,
+        "cumulative_microtokens": statement.cumulative_microtokens,
+        "distribution_index": statement.distribution_index,
+        "distribution_proof": [bytes(h).hex() for h in statement.distribution_proof],
+        "event_id": statement.entry.event_id, "entry_index": entry_index,
+        "lines": [{
+            "round_number": line.round_number, "update_id": line.update_id,
+            "outcome": line.outcome, "reason": line.reason,
+            "credit_nanonats": line.credit_nanonats, "estimate_nanonats": line.estimate_nanonats,
+            "standard_error_nanonats": line.standard_error_nanonats,
+            "credit_event_id": line.credit_entry.event_id,
+            "decision_event_id": line.decision_entry.event_id,
+        } for line in statement.lines]})
+
+
+class Exporter:
+    """One export. `say(text)` is told of progress."""
+
+    def __init__(self, client, cooperative, out, all_statements: bool = False, say=None):
+        self._client, self._transport = client, client.transport
+        self._cooperative = client.cooperative(cooperative)
+        self._out, self._all_statements = Path(out), all_statements
+        self._say = say or (lambda text: None)
+        self._report = Report(path=str(self._out))
+        self._partial = self._out.with_name(self._out.name + ".partial")
+        self._files = Files(self._partial)
+        self._index = {}         # event id -> index, of the entries the bundle points to
+        self._wanted = set()     # those event ids
+        self._decided = {}       # event id of a decision -> digest of its body
+        self._documents = {}     # digest -> (service, kind), of this cooperative
+        self._head = None
+
+    def run(self) -> Report:
+        if self._out.exists() and (not self._out.is_dir() or any(self._out.iterdir())):
+            raise FileExistsError(f"{self._out} is there already")
+        if self._partial.exists():
+            shutil.rmtree(self._partial)
+        self._partial.mkdir(parents=True)
+        rounds, credits = self._collect_rounds(), list(self._cooperative.credits("", ""))
+        statements = self._collect_statements()
+        self._wanted |= {c.entry.event_id for c in credits} - {""}
+        self._wanted |= {s.entry.event_id for s in statements} - {""}
+        head, key = self._wait_for_head(rounds)
+        self._write_log(head, key)
+        self._write_credits(credits, statements)
+        self._write_documents()
+        self._write_blobs(rounds)
+        self._sign(key)
+        if self._out.exists():
+            self._out.rmdir()
+        os.replace(self._partial, self._out)
+        return self._report
+
+    # ---- Rounds, decisions, statements ----
+
+    def _collect_rounds(self) -> list:
+        """[(round, evidence or None, updates)], with the files of rounds/ and decisions/."""
+        found = []
+        for round_ in self._cooperative.rounds():
+            if round_.state not in (att.ROUND_STATE_CLOSED, att.ROUND_STATE_ABANDONED):
+                continue
+            updates = self._cooperative.updates(round_.round_id)
+            evidence = None
+            if round_.state == att.ROUND_STATE_CLOSED:
+                evidence = self._write_evidence(round_)
+            for update in updates:
+                self._write_decision(update)
+            if round_.closed_entry.event_id:
+                self._wanted.add(round_.closed_entry.event_id)
+            found.append((round_, evidence, updates))
+            self._say(f"round {round_.number}: {len(updates)} updates")
+        return found
+
+    def _write_evidence(self, round_) -> dict:
+        response = self._transport.call("attribution", "GetEvidence",
+                                        att.GetEvidenceRequest(round_id=round_.round_id))
+        _check_digest(f"evidence of round {round_.number}", response.body, response.sha256)
+        self._files.write(f"rounds/{round_.round_id}.json", response.body)
+        self._report.rounds += 1
+        return json.loads(response.body)
+
+    def _write_decision(self, update) -> None:
+        try:
+            decision = self._transport.call(
+                "filter", "GetDecision",
+                flt.GetDecisionRequest(update_id=update.update_id)).decision
+        except (errors.NotFound, errors.PermissionDenied):
+            return
+        if not decision.body:
+            self._withhold(f"decision on {update.update_id}: not shown to this caller")
+            return
+        self._files.write(f"decisions/{update.update_id}.json", decision.body)
+        self._report.decisions += 1
+        if decision.entry.event_id:
+            self._decided[decision.entry.event_id] = hashlib.sha256(decision.body).hexdigest()
+            self._wanted.add(decision.entry.event_id)
+
+    def _collect_statements(self) -> list:
+        if not self._all_statements:
+            own = list(self._client.statement()) if self._client.identity else []
+            return [s for s in own if s.principal_id == self._client.principal_id]
+        try:
+            pool = self._transport.call("payout", "GetPool", pay.GetPoolRequest(
+                cooperative_id=self._cooperative.id)).pool
+        except errors.NotFound:
+            return []
+        found = []
+        for epoch in self._transport.pages("payout", "ListEpochs",
+                                           pay.ListEpochsRequest(pool_id=pool.pool_id), "epochs"):
+            for event in (epoch.closed_entry.event_id, epoch.settled_entry.event_id):
+                self._wanted |= {event} - {""}
+            found += self._transport.pages(
+                "payout", "ListStatements",
+                pay.ListStatementsRequest(epoch_id=epoch.epoch_id), "statements")
+        return found
+
+    # ---- The log ----
+
+    def _wait_for_head(self, rounds):
+        """A signed head that covers every entry the bundle points to."""
+        deadline = time.monotonic() + LOG_WAIT_SECONDS
+        needed = 0
+        for event in sorted(self._wanted):
+            while True:
+                try:
+                    found = self._transport.call("ledger", "GetEntry",
+                                                 led.GetEntryRequest(event_id=event))
+                    break
+                except errors.NotFound:
+                    if time.monotonic() >= deadline:
+                        raise errors.VerificationFailed(
+                            f"entry {event} is not in the log", code="DATA_LOSS") from None
+                    time.sleep(0.25)
+            self._index[event] = found.entry.log_index
+            needed = max(needed, found.entry.log_index + 1)
+        while True:
+            response = self._transport.call("ledger", "GetTreeHead", led.GetTreeHeadRequest())
+            key = self._client.log.key()
+            if response.tree_head.size >= needed and response.tree_head.note:
+                checkpoint = note.Checkpoint.open(response.tree_head.note, key)
+                if checkpoint.size != response.tree_head.size:
+                    raise errors.VerificationFailed("the signed head has another size",
+                                                    code="DATA_LOSS")
+                self._client.log.check_growth(checkpoint)
+                self._head = response.tree_head.note
+                return checkpoint, key
+            if time.monotonic() >= deadline:
+                raise errors.Unavailable(f"no signed tree head of size {needed} yet",
+                                         code="UNAVAILABLE", retry_after=5.0)
+            time.sleep(0.25)
+
+    def _write_log(self, head, key) -> None:
+        self._files.write("log/origin.vkey", (str(key) + "\n").encode())
+        self._files.write("log/checkpoint", self._head.encode())
+        writer = tiles.TileWriter(lambda path, data: self._files.write("log/" + path, data))
+        for item in self._transport.pages("ledger", "ListEntries", led.ListEntriesRequest(),
+                                          "entries", page_size=1000):
+            if writer.size == head.size:
+                break
+            if item.log_index != writer.size:
+                raise errors.VerificationFailed(
+                    f"entry {item.log_index} came where {writer.size} was due", code="DATA_LOSS")
+            self._note(item.log_index, item.entry)
+            writer.append(item.entry)
+        if (writer.size, writer.root()) != (head.size, head.root):
+            raise errors.VerificationFailed(
+                f"the log's {writer.size} entries do not have the signed root of size {head.size}",
+                code="DATA_LOSS")
+        writer.finish()
+        self._report.log_size = head.size
+        self._write_tree_heads(head, key)
+        self._say(f"log: {head.size} entries under a signed root")
+
+    def _note(self, index: int, data: bytes) -> None:
+        """Remembers of an entry what later steps need, and checks it against what was said."""
+        entry = entries.decode(data)
+        known = self._index.get(entry.event_id)
+        if known is not None and known != index:
+            raise errors.VerificationFailed(
+                f"entry {entry.event_id} stands at {index}, not at {known}", code="DATA_LOSS")
+        digest = self._decided.get(entry.event_id)
+        if digest is not None and entry.hex("decision_digest") != digest:
+            raise errors.VerificationFailed(
+                f"the decision on {entry.subject} is not the one that the log commits to",
+                code="DATA_LOSS")
+        if entry.cooperative == self._cooperative.id and entry.kind not in PERSONAL_KINDS:
+            document = entry.hex("document_digest")
+            if document:
+                self._documents[document] = (entry.service.lower(), entry.kind)
+
+    def _write_tree_heads(self, head, key) -> None:
+        """The first and the last signed heads up to the bundle's."""
+        first = last = None
+        for item in self._transport.pages("ledger", "ListTreeHeads", led.ListTreeHeadsRequest(),
+                                          "tree_heads", page_size=1000):
+            if item.note and item.size <= head.size:
+                first, last = first or item, item
+        notes = {item.size: item.note for item in (first, last) if item is not None}
+        notes.setdefault(head.size, self._head)
+        for size, text in sorted(notes.items()):
+            note.Checkpoint.open(text, key)
+            self._files.write(f"log/checkpoints/{size}", text.encode())
+
+    # ---- What points into the log ----
+
+    def _write_credits(self, credits, statements) -> None:
+        for credit in credits:
+            event = credit.entry.event_id
+            round_file = f"rounds/{credit.round_id}.json"
+            if not event or round_file not in self._files.listed:
+                self._withhold(f"credit of {credit.update_id}: no log entry or evidence")
+                continue
+            self._files.write(f"credits/{credit.update_id}.json", canonical_json({
+                "format": FORMAT, "update_id": credit.update_id, "round_id": credit.round_id,
+                "round_file": round_file, "credit_nanonats": credit.credit_nanonats,
+                "entry_index": self._index[event], "event_id": event}))
+            self._report.credits += 1
+        for statement in statements:
+            event = statement.entry.event_id
+            if not event:
+                continue
+            self._files.write(
+                f"statements/{statement.epoch_id}-{statement.principal_id}.json",
+                statement_json(statement, self._index[event]))
+            self._report.statements += 1
+
+    def _write_documents(self) -> None:
+        for digest, (service, kind) in sorted(self._documents.items()):
+            document = fetch_document(self._transport, service, digest)
+            if document is None:
+                self._withhold(f"document {digest} of a {kind}: not shown to this caller")
+                continue
+            if documents.digest(document) != digest or not documents.is_valid(document):
+                raise errors.VerificationFailed(f"document {digest} is not what the log names",
+                                                code="DATA_LOSS")
+            self._files.write(f"documents/{digest}.json", documents.to_json(document))
+            self._report.documents += 1
+
+    def _write_blobs(self, rounds) -> None:
+        for round_, evidence, updates in rounds:
+            if evidence is None:
+                continue
+            public = {u.effective_sha256 for u in updates if u.consents_to_publication}
+            wanted = [(evidence.get(name), "checkpoint", ("attribution",))
+                      for name in ("base_sha256", "next_sha256", "best_sha256")]
+            wanted.append((evidence.get("rows_sha256"), "validation rows", ("attribution",)))
+            for update in evidence.get("updates", ()):
+                digest = update.get("effective_sha256")
+                if digest in public:
+                    wanted.append((digest, "update", ("filter", "attribution")))
+                elif digest:
+                    self._withhold(f"update {update.get('update_id')}: no consent to publication")
+            for digest, what, services in wanted:
+                if digest and not self._fetch_blob(digest, services):
+                    self._withhold(f"{what} {digest} of round {round_.number}: sealed or deleted")
+            self._say(f"round {round_.number}: blobs")
+
+    def _fetch_blob(self, digest: str, services) -> bool:
+        for service in services:
+            try:
+                if self._files.write_blob(digest, lambda file, s=service: uploads.download_to(
+                        self._transport, s, digest, file, BLOB_BYTES_MAX)):
+                    self._report.blobs += 1
+                return True
+            except (errors.NotFound, errors.PermissionDenied):
+                continue
+        return False
+
+    def _withhold(self, line: str) -> None:
+        if line not in self._report.withheld:
+            self._report.withheld.append(line)
+
+    # ---- The manifest ----
+
+    def _sign(self, key) -> None:
+        manifest = canonical_json({"format": FORMAT, "cooperative_id": self._cooperative.id,
+                                   "files": self._files.listed})
+        digest = hashlib.sha256(manifest).hexdigest()
+        (self._partial / "manifest.json").write_bytes(manifest)
+        # The same manifest asked for again is the same request.
+        request_id = self._client.key.derived_id("bundle", self._cooperative.id, digest)
+        signed = self._transport.call("ledger", "SignBundle", led.SignBundleRequest(
+            request_id=request_id, cooperative_id=self._cooperative.id,
+            manifest_sha256=digest)).note
+        check_manifest_note(signed, key, digest)
+        (self._partial / "manifest.sig").write_bytes(signed.encode())
+        self._report.files = len(self._files.listed) + 2
+        self._report.size_bytes = sum(f["size"] for f in self._files.listed.values())
+
+
+def check_manifest_note(signed: str, key: note.Key, digest: str) -> None:
+    """VerificationFailed unless it is the log's note over this manifest, with one signature."""
+    try:
+        parsed = note.Note.parse(signed)
+        parsed.verify(key)
+    except note.NoteError as error:
+        raise errors.VerificationFailed(f"manifest.sig: {error}", code="DATA_LOSS") from error
+    if parsed.text != f"{MANIFEST_TITLE}\n{digest}\n" or len(parsed.signatures) != 1:
+        raise errors.VerificationFailed("manifest.sig is not over this manifest",
+                                        code="DATA_LOSS")
+
+
+def fetch_document(transport, service: str, digest: str):
+    """A signed document by its digest from the service that wrote its entry, or None."""
+    for name in dict.fromkeys((service, "governance")):
+        # Only some services answer for the documents they took.
+        if not hasattr(transport.stub(name), "GetDocument"):
+            continue
+        request = _document_request(name)(document_sha256=digest)
+        try:
+            return transport.call(name, "GetDocument", request).document
+        except (errors.NotFound, errors.PermissionDenied):
+            continue
+    return None
+
+
+def _document_request(service: str):
+    return getattr({"governance": gov, "filter": flt, "payout": pay, "ledger": led,
+                    "attribution": att}[service], "GetDocumentRequest")
+
+
+def export(client, cooperative, out, all_statements: bool = False, say=None) -> Report:
+    """Writes an evidence bundle into the new folder `out`. Statements: the caller's own, or (for
+    founders and auditors) everybody's with all_statements. FileExistsError, RochdaleError."""
+    return Exporter(client, cooperative, out, all_statements, say).run()
