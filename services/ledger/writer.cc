@@ -161,7 +161,7 @@ absl::StatusOr<Reply> Writer::Submit(Command command, absl::Time deadline) {
   const auto until = absl::ToChronoTime(deadline);
   if (!pending->answered.wait_until(lock, until, [&] { return pending->done; })) {
     pending->abandoned = true;
-    return Error("DEADLINE_EXCEEDED", "the writer did not answer in time; repeat the call as it is");
+    return Error("DEADLINE_EXCEEDED", "the writer did not answer in time; repeat the call");
   }
   return std::move(pending->reply);
 }
@@ -274,7 +274,8 @@ absl::Status Writer::Load(int64_t epoch) {
   RETURN_IF_ERROR(CheckBalances());
   RETURN_IF_ERROR(Reload());
   if (state_.size > 0) return absl::OkStatus();
-  auto first = std::make_shared<Pending>(Command{Caller{true, "ledger", {}, {}}, clock_.Now(), log_});
+  const Caller self{true, "ledger", {}, {}};
+  auto first = std::make_shared<Pending>(Command{self, clock_.Now(), log_});
   Process({first});
   return first->reply.status();
 }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <fstream>
 #include <sstream>
@@ -165,6 +166,67 @@ TEST_CASE("inclusion and consistency are proved for every size", "[ledger]") {
   CHECK(nobody.Reason(&Stub::GetInclusionProof, beyond) == "LOG_SIZE_UNKNOWN");
   v1::GetConsistencyProofRequest nothing;
   CHECK(nobody.Reason(&Stub::GetConsistencyProof, nothing) == "LOG_SIZE_UNKNOWN");
+}
+
+TEST_CASE("proofs reach through tiles of tiles", "[ledger]") {
+  TestDatabase database({Migrations()});
+  TempDir dir;
+  std::optional<Ledger> ledger;
+  ledger.emplace(database, LedgerSetup{dir.path(), true});
+  World world(*ledger);
+  // Beyond 256 * 256 entries, the last tile of each level a partial one.
+  constexpr int64_t kSize = 65'536 + 3 * 256 + 5;
+  for (int64_t size = 4; size < kSize;) {
+    std::vector<v1::Transfer> transfers;
+    for (; size < kSize && transfers.size() < 8'190; ++size) {
+      transfers.push_back(TransferOf(*ledger, world.supply, world.of_ann, 1));
+    }
+    REQUIRE(world.payout.Call(&Stub::PostTransfers, PostingOf(*ledger, transfers)).ok());
+  }
+  ledger.reset();  // what is read now was read back from the tiles
+  ledger.emplace(database, LedgerSetup{dir.path(), true});
+  Client nobody = ledger->Anonymous();
+  std::vector<Digest> leaves;
+  v1::ListEntriesRequest list;
+  list.set_page_size(1'000);
+  do {
+    const auto page = nobody.Ok(&Stub::ListEntries, list);
+    for (const v1::LogEntry& entry : page.entries()) {
+      leaves.push_back(crypto::LeafHash(entry.entry()));
+    }
+    list.set_page_token(page.next_page_token());
+  } while (!list.page_token().empty());
+  REQUIRE(static_cast<int64_t>(leaves.size()) == kSize);
+  std::map<int64_t, Digest> roots;
+  crypto::Frontier frontier;
+  const std::vector<int64_t> sizes = {255, 256, 1'000, 32'768, 65'535, 65'536, 65'537,
+                                      65'792, 66'000, 66'303, kSize};
+  for (const Digest& leaf : leaves) {
+    frontier.Append(leaf);
+    const int64_t size = static_cast<int64_t>(frontier.size());
+    if (std::find(sizes.begin(), sizes.end(), size) != sizes.end()) roots[size] = frontier.Root();
+  }
+  for (const int64_t size : sizes) {
+    for (const int64_t index : {int64_t{0}, size / 3, size - 1}) {
+      CAPTURE(size, index);
+      v1::GetInclusionProofRequest request;
+      request.set_tree_size(size);
+      request.set_log_index(index);
+      const auto proof = nobody.Ok(&Stub::GetInclusionProof, request);
+      REQUIRE(crypto::VerifyInclusion(index, size, leaves[index], HashesOf(proof.hashes()),
+                                      roots[size]).ok());
+    }
+    for (const int64_t first : sizes) {
+      if (first > size) continue;
+      CAPTURE(size, first);
+      v1::GetConsistencyProofRequest request;
+      request.set_first_size(first);
+      request.set_second_size(size);
+      const auto proof = nobody.Ok(&Stub::GetConsistencyProof, request);
+      REQUIRE(crypto::VerifyConsistency(first, size, roots[first], roots[size],
+                                        HashesOf(proof.hashes())).ok());
+    }
+  }
 }
 
 TEST_CASE("tree heads are signed checkpoints of committed sizes", "[ledger]") {
