@@ -202,6 +202,30 @@ TEST_CASE("Proofs beyond the tree are refused") {
   CHECK_FALSE(VerifyConsistency(0, 5, EmptyRoot(), tree.roots[5], {}).ok());
 }
 
+// Hashes that fit each other but not the sizes: only the count of levels gives these away.
+TEST_CASE("A proof for one size does not serve another") {
+  const Tree tree(8);
+  const auto leaf = [&](int i) { return tree.leaves[static_cast<size_t>(i)]; };
+  // The proof of leaf 0 of 4, said to be in a tree of 8 that has the root of 4.
+  const std::vector<Digest> of_four = *InclusionProof(0, 4, tree.Reader(4));
+  REQUIRE(VerifyInclusion(0, 4, leaf(0), of_four, tree.roots[4]).ok());
+  CHECK_FALSE(VerifyInclusion(0, 8, leaf(0), of_four, tree.roots[4]).ok());
+  CHECK_FALSE(VerifyInclusion(0, 3, leaf(0), {leaf(1)}, tree.roots[2]).ok());
+  // One hash more than the tree has levels, and the root that it would give.
+  CHECK_FALSE(VerifyInclusion(0, 1, leaf(0), {leaf(1)}, NodeHash(leaf(1), leaf(0))).ok());
+  std::vector<Digest> longer = of_four;
+  longer.push_back(leaf(7));
+  CHECK_FALSE(VerifyInclusion(0, 4, leaf(0), longer, NodeHash(leaf(7), tree.roots[4])).ok());
+
+  const std::vector<Digest> three_four = *ConsistencyProof(3, 4, tree.Reader(4));
+  REQUIRE(VerifyConsistency(3, 4, tree.roots[3], tree.roots[4], three_four).ok());
+  CHECK_FALSE(VerifyConsistency(3, 8, tree.roots[3], tree.roots[4], three_four).ok());
+  longer = three_four;
+  longer.push_back(leaf(7));
+  CHECK_FALSE(VerifyConsistency(3, 4, NodeHash(leaf(7), tree.roots[3]),
+                                NodeHash(leaf(7), tree.roots[4]), longer).ok());
+}
+
 TEST_CASE("Random trees of many sizes") {
   const unsigned seed = std::random_device{}();
   INFO("seed " << seed);
