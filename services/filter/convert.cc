@@ -151,7 +151,7 @@ absl::StatusOr<SignedProfile> ParseProfile(const common::v1::SignedDocument& pro
     CheckConstraint(rule, at, errors);
   }
   CheckPreferences(out.body, errors);
-  if (out.body.fit_threshold_micro() < -kMicro || out.body.fit_threshold_micro() > kMicro) {
+  if (out.body.fit_threshold_micro() < -1'000'000 || out.body.fit_threshold_micro() > 1'000'000) {
     errors.Add("fit_threshold_micro", "must be -1,000,000 to 1,000,000");
   }
   if (out.body.explanation().size() > 10'000) errors.Add("explanation", "at most 10,000 bytes");

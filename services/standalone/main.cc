@@ -13,15 +13,11 @@
 #include "libs/pg/private_cluster.h"
 #include "libs/service/process.h"
 #include "services/attribution/config.h"
-#include "services/attribution/migrations.h"
 #include "services/attribution/module.h"
-#include "services/filter/migrations.h"
 #include "services/filter/module.h"
-#include "services/governance/migrations.h"
 #include "services/governance/module.h"
-#include "services/ledger/migrations.h"
 #include "services/ledger/module.h"
-#include "services/payout/migrations.h"
+#include "services/migrate/all_migrations.h"
 #include "services/payout/module.h"
 #include "services/standalone/config.h"
 
@@ -47,12 +43,7 @@ absl::StatusOr<std::unique_ptr<pg::PrivateCluster>> StartDatabase(const Standalo
   pg::DatabaseOptions admin;
   admin.connection = cluster->ConnectionString();
   pg::Database db(admin);
-  RETURN_IF_ERROR(pg::Migrate(db,
-                              {ledger::Migrations(), governance::Migrations(),
-                               filter::Migrations(), attribution::Migrations(),
-                               payout::Migrations()},
-                              clock.Now(), {})
-                      .status());
+  RETURN_IF_ERROR(pg::Migrate(db, migrate::AllMigrations(), clock.Now(), {}).status());
   return cluster;
 }
 

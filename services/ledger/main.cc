@@ -1,0 +1,25 @@
+#include "absl/strings/str_cat.h"
+#include "libs/base/status_macros.h"
+#include "libs/service/single.h"
+#include "services/ledger/module.h"
+
+int main(int argc, char** argv) {
+  using namespace rochdale;  // NOLINT: main only
+  std::string origin = "rochdale.local/log";
+  std::string key_file = "/var/lib/rochdale/ledger/log.key";
+  service::SingleService ledger;
+  ledger.name = "ledger";
+  ledger.description = "Accounts, transfers and the Merkle log.";
+  ledger.add_flags = [&](config::Flags& flags) {
+    flags.Text("log-origin", "name of the log in its checkpoints; cannot be changed later", &origin);
+    flags.Text("log-key-file", "Ed25519 key that signs the log, made if missing", &key_file);
+  };
+  ledger.make = [&](const service::Environment& env, std::function<int()>)
+      -> absl::StatusOr<service::SingleService::Made> {
+    ledger::LedgerOptions options;
+    ASSIGN_OR_RETURN(options.log_key, service::LoadOrMakeKey(key_file));
+    options.origin = origin;
+    return service::SingleService::Made{ledger::LedgerModule::Make(options, env)};
+  };
+  return service::RunSingle(argc, argv, ledger);
+}
