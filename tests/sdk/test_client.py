@@ -274,3 +274,25 @@ def test_an_identity_needs_its_key(monkeypatch, tmp_path):
         rochdale.connect("localhost:1", identity="agent:00000000-0000-4000-8000-000000000001")
     with pytest.raises(ValueError):
         rochdale.connect("localhost:1", key=rochdale.KeyPair.generate(), identity="agent:me")
+
+
+def test_asynchronous_flow(fake, agent):
+    import asyncio
+
+    from rochdale import aio
+    fake.faults["CommitUpdate"] = [UNAVAILABLE]
+    fake.break_download_after = [1]
+    fake.break_upload_after = [0]
+
+    async def flow():
+        async with aio.connect(fake.target, key=fake.agent_key,
+                               identity=f"agent:{fake.agent_id}") as coop:
+            task = await (await coop.round("demo")).join(timeout=5)
+            update = await task.submit(trained(task))
+            assert update.state == "RECEIVED"
+            fake.decide(update.id, "PROJECTED", "PROJECT")
+            return await update.wait(until="decided", timeout=5)
+
+    update = asyncio.run(flow())
+    assert update.state == "PROJECTED" and "projected" in update.explain_text
+    assert fake.calls["CommitUpdate"] == 2 and fake.calls["UploadBlob"] == 2

@@ -6,7 +6,6 @@ signature. Nothing is kept in memory but one log bundle and the list of files; a
 not be finished is left behind as DIR.partial and never as DIR.
 """
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -15,123 +14,15 @@ import time
 from pathlib import Path
 
 from rochdale import documents, entry as entries, errors, note, protos, tiles, uploads
+from rochdale.bundle import (FORMAT, Files, Report, canonical_json, check_digest,
+                             check_manifest_note, fetch_document, statement_json)
 
-FORMAT = 1
-MANIFEST_TITLE = "rochdale evidence bundle v1"
 LOG_WAIT_SECONDS = 60.0
 BLOB_BYTES_MAX = 4 * 1024 * 1024 * 1024
-FILES_MAX = 10_000_000
 # Documents with names of people: their signers have them, a bundle does not.
 PERSONAL_KINDS = {"PRINCIPAL_REGISTERED", "AGENT_REGISTERED", "AGENT_PAUSED", "AGENT_RESUMED"}
-_SAFE_INTEGER = 2**53
 
-att, pay, led, flt, gov = (protos.attribution, protos.payout, protos.ledger, protos.filter,
-                           protos.governance)
-
-
-def canonical_json(value) -> bytes:
-    """Keys sorted, no spaces, integers beyond 2^53 as decimal texts."""
-    def plain(item):
-        if isinstance(item, dict):
-            return {key: plain(inner) for key, inner in item.items()}
-        if isinstance(item, (list, tuple)):
-            return [plain(inner) for inner in item]
-        if isinstance(item, int) and not isinstance(item, bool) and abs(item) > _SAFE_INTEGER:
-            return str(item)
-        return item
-    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"),
-                      ensure_ascii=False).encode()
-
-
-@dataclasses.dataclass
-class Report:
-    """What a bundle holds and what could not be had, for people."""
-    path: str = ""
-    files: int = 0
-    size_bytes: int = 0
-    log_size: int = 0
-    rounds: int = 0
-    credits: int = 0
-    decisions: int = 0
-    statements: int = 0
-    documents: int = 0
-    blobs: int = 0
-    withheld: list = dataclasses.field(default_factory=list)  # what is not in it, and why
-
-    def __str__(self):
-        text = (f"{self.path}: {self.files} files, {self.size_bytes} bytes; log of {self.log_size} "
-                f"entries, {self.rounds} rounds, {self.credits} credits, {self.decisions} "
-                f"decisions, {self.statements} statements, {self.documents} documents, "
-                f"{self.blobs} blobs")
-        return text + "".join(f"\n  not in it: {line}" for line in self.withheld)
-
-
-class Files:
-    """The files of a bundle in the making, with their digests."""
-
-    def __init__(self, root: Path):
-        self.root, self.listed = root, {}
-
-    def write(self, path: str, data: bytes) -> None:
-        target = self._target(path)
-        target.write_bytes(data)
-        self._list(path, hashlib.sha256(data).hexdigest(), len(data))
-
-    def write_blob(self, digest: str, fill) -> bool:
-        """blobs/<digest> by fill(file) -> size; False where it is there already."""
-        path = f"blobs/{digest}"
-        if path in self.listed:
-            return False
-        target = self._target(path)
-        try:
-            with open(target, "wb") as file:
-                size = fill(file)
-        except BaseException:
-            target.unlink(missing_ok=True)
-            raise
-        self._list(path, digest, size)
-        return True
-
-    def _target(self, path: str) -> Path:
-        if path in self.listed:
-            raise errors.VerificationFailed(f"{path} would be written twice", code="DATA_LOSS")
-        if len(self.listed) >= FILES_MAX:
-            raise errors.RochdaleError(f"a bundle has at most {FILES_MAX} files")
-        target = self.root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return target
-
-    def _list(self, path: str, digest: str, size: int) -> None:
-        self.listed[path] = {"sha256": digest, "size": size}
-
-
-def _check_digest(what: str, data: bytes, digest: str) -> None:
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise errors.VerificationFailed(f"{what}: the bytes do not have the digest {digest}",
-                                        code="DATA_LOSS")
-
-
-def statement_json(statement, entry_index: int) -> bytes:
-    """The form of statements/<epoch id>-<principal id>.json."""
-    return canonical_json({
-        "format": FORMAT, "epoch_id": statement.epoch_id, "principal_id": statement.principal_id,
-        "account_id": statement.account_id, "transfer_id": statement.transfer_id,
-        "paid": statement.paid, "payment_microtokens": statement.payment_microtokens,
-        "revenue_microtokens": statement.revenue_microtokens,
-        "credit_nanonats": statement.credit_nanonats,
-        "credit_sum_nanonats": statement.credit_sum_nanonats,
-        "cumulative_microtokens": statement.cumulative_microtokens,
-        "distribution_index": statement.distribution_index,
-        "distribution_proof": [bytes(h).hex() for h in statement.distribution_proof],
-        "event_id": statement.entry.event_id, "entry_index": entry_index,
-        "lines": [{
-            "round_number": line.round_number, "update_id": line.update_id,
-            "outcome": line.outcome, "reason": line.reason,
-            "credit_nanonats": line.credit_nanonats, "estimate_nanonats": line.estimate_nanonats,
-            "standard_error_nanonats": line.standard_error_nanonats,
-            "credit_event_id": line.credit_entry.event_id,
-            "decision_event_id": line.decision_entry.event_id,
-        } for line in statement.lines]})
+att, pay, led, flt = protos.attribution, protos.payout, protos.ledger, protos.filter
 
 
 class Exporter:
@@ -195,7 +86,7 @@ class Exporter:
     def _write_evidence(self, round_) -> dict:
         response = self._transport.call("attribution", "GetEvidence",
                                         att.GetEvidenceRequest(round_id=round_.round_id))
-        _check_digest(f"evidence of round {round_.number}", response.body, response.sha256)
+        check_digest(f"evidence of round {round_.number}", response.body, response.sha256)
         self._files.write(f"rounds/{round_.round_id}.json", response.body)
         self._report.rounds += 1
         return json.loads(response.body)
@@ -407,37 +298,6 @@ class Exporter:
         (self._partial / "manifest.sig").write_bytes(signed.encode())
         self._report.files = len(self._files.listed) + 2
         self._report.size_bytes = sum(f["size"] for f in self._files.listed.values())
-
-
-def check_manifest_note(signed: str, key: note.Key, digest: str) -> None:
-    """VerificationFailed unless it is the log's note over this manifest, with one signature."""
-    try:
-        parsed = note.Note.parse(signed)
-        parsed.verify(key)
-    except note.NoteError as error:
-        raise errors.VerificationFailed(f"manifest.sig: {error}", code="DATA_LOSS") from error
-    if parsed.text != f"{MANIFEST_TITLE}\n{digest}\n" or len(parsed.signatures) != 1:
-        raise errors.VerificationFailed("manifest.sig is not over this manifest",
-                                        code="DATA_LOSS")
-
-
-def fetch_document(transport, service: str, digest: str):
-    """A signed document by its digest from the service that wrote its entry, or None."""
-    for name in dict.fromkeys((service, "governance")):
-        # Only some services answer for the documents they took.
-        if not hasattr(transport.stub(name), "GetDocument"):
-            continue
-        request = _document_request(name)(document_sha256=digest)
-        try:
-            return transport.call(name, "GetDocument", request).document
-        except (errors.NotFound, errors.PermissionDenied):
-            continue
-    return None
-
-
-def _document_request(service: str):
-    return getattr({"governance": gov, "filter": flt, "payout": pay, "ledger": led,
-                    "attribution": att}[service], "GetDocumentRequest")
 
 
 def export(client, cooperative, out, all_statements: bool = False, say=None) -> Report:

@@ -23,16 +23,16 @@ BACKOFF_FIRST_SECONDS = 0.2
 BACKOFF_MAX_SECONDS = 5.0
 MESSAGE_BYTES_MAX = 32 * 1024 * 1024
 
-_STUBS = {
+STUBS = {
     "governance": protos.governance_grpc.GovernanceServiceStub,
     "filter": protos.filter_grpc.FilterServiceStub,
     "attribution": protos.attribution_grpc.AttributionServiceStub,
     "ledger": protos.ledger_grpc.LedgerServiceStub,
     "payout": protos.payout_grpc.PayoutServiceStub,
 }
-SERVICES = tuple(_STUBS)
+SERVICES = tuple(STUBS)
 
-_OPTIONS = [
+OPTIONS = [
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     # Reasons travel in trailers; gRPC's own limit of 8 KiB is close to what the servers send.
@@ -135,12 +135,12 @@ class Transport:
         for address in set(self._targets.values()):
             if tls is None:
                 check_plaintext(address)
-                channel = grpc.insecure_channel(address, _OPTIONS)
+                channel = grpc.insecure_channel(address, OPTIONS)
             else:
-                channel = grpc.secure_channel(address, credentials(tls), _OPTIONS)
+                channel = grpc.secure_channel(address, credentials(tls), OPTIONS)
             self._channels[address] = channel
         self._stubs = {
-            name: _STUBS[name](grpc.intercept_channel(self._channels[address], _Authorise(self)))
+            name: STUBS[name](grpc.intercept_channel(self._channels[address], _Authorise(self)))
             for name, address in self._targets.items()}
 
     def metadata(self):

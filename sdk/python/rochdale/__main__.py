@@ -1,0 +1,5 @@
+import sys
+
+from rochdale.cli import main
+
+sys.exit(main())
