@@ -65,8 +65,8 @@ template <typename IdType>
 absl::StatusOr<IdType> ParseId(absl::string_view text, absl::string_view field);
 
 // The floor of a cooperative. Integrity, magnitude, authority and originality stand in every floor,
-// whether its genesis lists them or not; a bound of 0 takes the governed default. `protected_probes`
-// get the smaller default of value direction.
+// whether its genesis lists them or not; a bound of 0 takes the governed default, which is smaller
+// for value direction at `protected_probes`.
 RuleSet FloorRules(const governance::v1::Cooperative& cooperative,
                    const config::ParameterSet& parameters,
                    const std::map<ProbeId, bool>& protected_probes);

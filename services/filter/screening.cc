@@ -238,7 +238,8 @@ absl::StatusOr<Facts> FactsFromJson(const std::string& text) {
   Facts facts;
   facts.integrity = absl::OkStatus();  // screening starts from updates that passed it
   const std::string refused = j.value("authority", "");
-  facts.authority = refused.empty() ? absl::OkStatus() : Error(refused, "at the start of screening");
+  facts.authority = absl::OkStatus();
+  if (!refused.empty()) facts.authority = Error(refused, "at the start of screening");
   ASSIGN_OR_RETURN(facts.norm_squared, ParseWide(j.value("norm_squared", "")));
   ASSIGN_OR_RETURN(facts.median_squared, ParseWide(j.value("median_squared", "")));
   facts.elements = j.value("elements", uint64_t{0});

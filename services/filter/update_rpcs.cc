@@ -170,7 +170,8 @@ grpc::Status FilterService::RevealUpdate(grpc::ServerContext* context,
                                     .AuthorisedBy(current->commitment_event)
                                     .Id(tag::kRound, current->round)
                                     .Digest(tag::kUpdateDigest, current->digest)
-                                    .U64(tag::kSizeBytes, static_cast<uint64_t>(current->size_bytes))
+                                    .U64(tag::kSizeBytes,
+                                         static_cast<uint64_t>(current->size_bytes))
                                     .Id(tag::kMandate, current->mandate)));
       } else if (current->state == UpdateState::kExpired) {
         return Error("ROUND_NOT_ACCEPTING", "the update was not revealed in time");

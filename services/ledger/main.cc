@@ -11,7 +11,8 @@ int main(int argc, char** argv) {
   ledger.name = "ledger";
   ledger.description = "Accounts, transfers and the Merkle log.";
   ledger.add_flags = [&](config::Flags& flags) {
-    flags.Text("log-origin", "name of the log in its checkpoints; cannot be changed later", &origin);
+    flags.Text("log-origin", "name of the log in its checkpoints; cannot be changed later",
+               &origin);
     flags.Text("log-key-file", "Ed25519 key that signs the log, made if missing", &key_file);
   };
   ledger.make = [&](const service::Environment& env, std::function<int()>)
