@@ -15,6 +15,22 @@ from rochdale.evidence import BundleSource, Check, OnlineSource
 STEPS_MAX = 100_000
 DEPTH_MAX = 64
 _VERDICTS = {1: "ALLOW", 2: "PROJECT", 3: "OBLIGE", 4: "REVIEW", 5: "DENY"}
+# What of a signed document must stand in its entry: field -> value by the entry.
+_BODIES = {
+    "UPDATE_COMMITTED": {"update_id": lambda e: e.subject, "agent_id": lambda e: e.id("agent"),
+                         "round_id": lambda e: e.id("round")},
+    "MANDATE_GRANTED": {"mandate_id": lambda e: e.subject, "agent_id": lambda e: e.id("agent"),
+                        "principal_id": lambda e: e.id("principal"),
+                        "cooperative_id": lambda e: e.cooperative,
+                        "expires_us": lambda e: e.fields["expires_us"]},
+    "AGENT_REGISTERED": {"agent_id": lambda e: e.subject,
+                         "principal_id": lambda e: e.id("principal"),
+                         "public_key": lambda e: e.hex("registered_key")},
+    "MEMBERSHIP_CONSENTED": {"principal_id": lambda e: e.subject,
+                             "cooperative_id": lambda e: e.cooperative,
+                             "rules_version": lambda e: e.fields["rules_version"]},
+    "EPOCH_CLOSED": {"epoch_id": lambda e: e.subject, "pool_id": lambda e: e.id("pool")},
+}
 
 
 @dataclasses.dataclass
@@ -118,6 +134,18 @@ class _Walk:
               and document.signature.hex() == entry.hex("signature")
               and document.type == entry.fields.get("document_type"))
         step.checks.append(Check(f"signed by {key}", ok, f"document {digest}"))
+        if ok and entry.kind in _BODIES:
+            self._check_body(step, entry, document)
+
+    def _check_body(self, step: Step, entry, document) -> None:
+        """Whether the entry says what was signed."""
+        try:
+            body = documents.decode(document)
+            wrong = [name for name, said in _BODIES[entry.kind].items()
+                     if getattr(body, name) != said(entry)]
+        except (ValueError, AttributeError) as error:
+            wrong = [str(error)]
+        step.checks.append(Check("says what was signed", not wrong, ", ".join(wrong)))
 
     def transfer(self, transfer_id: str) -> Step:
         found = self._source.entry_about("TRANSFER_POSTED", transfer_id)
@@ -218,11 +246,13 @@ class _Walk:
         if agent is None:
             step.checks.append(Check("agent's key", False, "the agent is not registered"))
         else:
-            registered = agent[1]
-            step.checks.append(Check(
-                "agent's key", registered.hex("registered_key") == entry.hex("public_key")
-                and registered.id("principal") == principal,
-                f"{entry.hex('public_key')}, registered in entry {agent[0]}"))
+            child, registered = self._checked(agent, "agent", ("AGENT_REGISTERED",))
+            child.title = f"registration of agent {registered.subject}"
+            child.checks.append(Check(
+                "agent's key", registered.hex("registered_key") == entry.hex("public_key"),
+                f"{entry.hex('public_key')}"))
+            self._check_holder(child, registered, principal, is_authority=False)
+            step.children.append(child)
         step.children.append(self._mandate(entry, principal))
         return step
 

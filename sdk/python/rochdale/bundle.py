@@ -5,6 +5,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from google.protobuf import json_format
+
 from rochdale import errors, note, protos
 
 FORMAT = 1
@@ -95,27 +97,9 @@ def check_digest(what: str, data: bytes, digest: str) -> None:
                                         code="DATA_LOSS")
 
 
-def statement_json(statement, entry_index: int) -> bytes:
-    """The form of statements/<epoch id>-<principal id>.json."""
-    return canonical_json({
-        "format": FORMAT, "epoch_id": statement.epoch_id, "principal_id": statement.principal_id,
-        "account_id": statement.account_id, "transfer_id": statement.transfer_id,
-        "paid": statement.paid, "payment_microtokens": statement.payment_microtokens,
-        "revenue_microtokens": statement.revenue_microtokens,
-        "credit_nanonats": statement.credit_nanonats,
-        "credit_sum_nanonats": statement.credit_sum_nanonats,
-        "cumulative_microtokens": statement.cumulative_microtokens,
-        "distribution_index": statement.distribution_index,
-        "distribution_proof": [bytes(h).hex() for h in statement.distribution_proof],
-        "event_id": statement.entry.event_id, "entry_index": entry_index,
-        "lines": [{
-            "round_number": line.round_number, "update_id": line.update_id,
-            "outcome": line.outcome, "reason": line.reason,
-            "credit_nanonats": line.credit_nanonats, "estimate_nanonats": line.estimate_nanonats,
-            "standard_error_nanonats": line.standard_error_nanonats,
-            "credit_event_id": line.credit_entry.event_id,
-            "decision_event_id": line.decision_entry.event_id,
-        } for line in statement.lines]})
+def statement_json(statement) -> bytes:
+    """The form of statements/<epoch id>.<principal id>.json."""
+    return canonical_json(json_format.MessageToDict(statement, preserving_proto_field_name=True))
 
 
 def check_manifest_note(signed: str, key: note.Key, digest: str) -> None:

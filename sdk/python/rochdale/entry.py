@@ -110,7 +110,8 @@ def _fields(data: bytes, count: int) -> dict:
         else:
             raise EntryError(f"no type of field has the number {kind}")
         name, wanted, size = entry_table.TAGS.get(tag, (f"tag_{tag}", kind, 0))
-        if wanted != kind or (size and kind == BYTES and len(value) != size):
+        if wanted != kind or (size and kind == BYTES and len(value) != size) or (
+                name == "credit_entries" and len(value) % 16):
             raise EntryError(f"field {name} has a wrong type or size")
         fields[name] = value
     if at != len(data):
@@ -158,8 +159,9 @@ def encode(entry: Entry) -> bytes:
     """The canonical bytes, for tests and tools."""
     numbers = {name: number for number, name in entry_table.SERVICES.items()}
     links = {name: number for number, name in entry_table.LINKS.items()}
+    kind = KIND_NUMBERS.get(entry.kind) or int(entry.kind.removeprefix("KIND_"))
     parts = sorted((_encode_field(n, v) for n, v in entry.fields.items()), key=lambda p: p[:2])
     return _HEADER.pack(VERSION, _raw(entry.event_id), entry.time_us, numbers[entry.service],
-                        KIND_NUMBERS[entry.kind], links[entry.link], _raw(entry.cooperative),
+                        kind, links[entry.link], _raw(entry.cooperative),
                         _raw(entry.subject), _raw(entry.authorised_by),
                         len(parts)) + b"".join(parts)

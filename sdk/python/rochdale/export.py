@@ -2,8 +2,8 @@
 
 Collects what an outsider needs to check a cooperative, as docs/evidence.md describes it, and
 verifies on the way whatever this client can: the log's root, every digest, the manifest's
-signature. Nothing is kept in memory but one log bundle and the list of files; a bundle that could
-not be finished is left behind as DIR.partial and never as DIR.
+signature. Blobs and the log are streamed; a bundle that could not be finished is left behind as
+DIR.partial and never as DIR. Registrations of principals are not in it: they hold people's names.
 """
 
 import hashlib
@@ -18,9 +18,8 @@ from rochdale.bundle import (FORMAT, Files, Report, canonical_json, check_digest
                              check_manifest_note, fetch_document, statement_json)
 
 LOG_WAIT_SECONDS = 60.0
+STATE_WAIT_SECONDS = 10.0
 BLOB_BYTES_MAX = 4 * 1024 * 1024 * 1024
-# Documents with names of people: their signers have them, a bundle does not.
-PERSONAL_KINDS = {"PRINCIPAL_REGISTERED", "AGENT_REGISTERED", "AGENT_PAUSED", "AGENT_RESUMED"}
 
 att, pay, led, flt = protos.attribution, protos.payout, protos.ledger, protos.filter
 
@@ -36,11 +35,14 @@ class Exporter:
         self._report = Report(path=str(self._out))
         self._partial = self._out.with_name(self._out.name + ".partial")
         self._files = Files(self._partial)
-        self._index = {}         # event id -> index, of the entries the bundle points to
-        self._wanted = set()     # those event ids
-        self._decided = {}       # event id of a decision -> digest of its body
-        self._documents = {}     # digest -> (service, kind), of this cooperative
-        self._head = None
+        self._head = ""
+        # What the log says about this cooperative, collected while it is written.
+        self._decisions = {}     # update id -> digest of its decision
+        self._evidence = {}      # round id -> digest of its evidence
+        self._credits = []       # (log index, Entry)
+        self._documents = {}     # digest -> (service, kind)
+        self._agents = {}        # agent id -> digest of its registration, of every cooperative
+        self._mandated = set()   # agents with a mandate in this one
 
     def run(self) -> Report:
         if self._out.exists() and (not self._out.is_dir() or any(self._out.iterdir())):
@@ -48,64 +50,36 @@ class Exporter:
         if self._partial.exists():
             shutil.rmtree(self._partial)
         self._partial.mkdir(parents=True)
-        rounds, credits = self._collect_rounds(), list(self._cooperative.credits("", ""))
         statements = self._collect_statements()
-        self._wanted |= {c.entry.event_id for c in credits} - {""}
-        self._wanted |= {s.entry.event_id for s in statements} - {""}
-        head, key = self._wait_for_head(rounds)
+        updates, events = self._collect_updates()
+        events |= {s.entry.event_id for s in statements}
+        head, key = self._wait_for_head(events - {""})
         self._write_log(head, key)
-        self._write_credits(credits, statements)
+        evidence = [self._write_evidence(*item) for item in sorted(self._evidence.items())]
+        self._write_decisions()
+        self._write_credits()
+        self._write_statements(statements)
         self._write_documents()
-        self._write_blobs(rounds)
+        self._write_blobs([e for e in evidence if e is not None], updates)
         self._sign(key)
         if self._out.exists():
             self._out.rmdir()
         os.replace(self._partial, self._out)
         return self._report
 
-    # ---- Rounds, decisions, statements ----
+    # ---- What the services say ----
 
-    def _collect_rounds(self) -> list:
-        """[(round, evidence or None, updates)], with the files of rounds/ and decisions/."""
-        found = []
+    def _collect_updates(self):
+        """({effective digest: whether it may be published}, event ids that the log must hold)."""
+        public, events = {}, set()
         for round_ in self._cooperative.rounds():
             if round_.state not in (att.ROUND_STATE_CLOSED, att.ROUND_STATE_ABANDONED):
                 continue
-            updates = self._cooperative.updates(round_.round_id)
-            evidence = None
-            if round_.state == att.ROUND_STATE_CLOSED:
-                evidence = self._write_evidence(round_)
-            for update in updates:
-                self._write_decision(update)
-            if round_.closed_entry.event_id:
-                self._wanted.add(round_.closed_entry.event_id)
-            found.append((round_, evidence, updates))
-            self._say(f"round {round_.number}: {len(updates)} updates")
-        return found
-
-    def _write_evidence(self, round_) -> dict:
-        response = self._transport.call("attribution", "GetEvidence",
-                                        att.GetEvidenceRequest(round_id=round_.round_id))
-        check_digest(f"evidence of round {round_.number}", response.body, response.sha256)
-        self._files.write(f"rounds/{round_.round_id}.json", response.body)
-        self._report.rounds += 1
-        return json.loads(response.body)
-
-    def _write_decision(self, update) -> None:
-        try:
-            decision = self._transport.call(
-                "filter", "GetDecision",
-                flt.GetDecisionRequest(update_id=update.update_id)).decision
-        except (errors.NotFound, errors.PermissionDenied):
-            return
-        if not decision.body:
-            self._withhold(f"decision on {update.update_id}: not shown to this caller")
-            return
-        self._files.write(f"decisions/{update.update_id}.json", decision.body)
-        self._report.decisions += 1
-        if decision.entry.event_id:
-            self._decided[decision.entry.event_id] = hashlib.sha256(decision.body).hexdigest()
-            self._wanted.add(decision.entry.event_id)
+            events.add(round_.closed_entry.event_id)
+            for update in self._cooperative.updates(round_.round_id):
+                public[update.effective_sha256] = update.consents_to_publication
+                events |= {update.commitment_entry.event_id, update.decision_entry.event_id}
+        return public, events
 
     def _collect_statements(self) -> list:
         if not self._all_statements:
@@ -119,20 +93,57 @@ class Exporter:
         found = []
         for epoch in self._transport.pages("payout", "ListEpochs",
                                            pay.ListEpochsRequest(pool_id=pool.pool_id), "epochs"):
-            for event in (epoch.closed_entry.event_id, epoch.settled_entry.event_id):
-                self._wanted |= {event} - {""}
             found += self._transport.pages(
                 "payout", "ListStatements",
                 pay.ListStatementsRequest(epoch_id=epoch.epoch_id), "statements")
         return found
 
+    def _write_evidence(self, round_id: str, digest: str):
+        response = self._patiently("attribution", "GetEvidence",
+                                   att.GetEvidenceRequest(round_id=round_id))
+        if response is None:
+            self._withhold(f"evidence of round {round_id}: not shown to this caller")
+            return None
+        check_digest(f"evidence of round {round_id}", response.body, digest)
+        self._files.write(f"rounds/{round_id}.json", response.body)
+        self._report.rounds += 1
+        self._say(f"round {round_id}: evidence")
+        return json.loads(response.body)
+
+    def _write_decisions(self) -> None:
+        for update_id, digest in sorted(self._decisions.items()):
+            response = self._patiently("filter", "GetDecision",
+                                       flt.GetDecisionRequest(update_id=update_id))
+            if response is None or not response.decision.body:
+                self._withhold(f"decision on {update_id}: not shown to this caller")
+                continue
+            check_digest(f"decision on {update_id}", response.decision.body, digest)
+            self._files.write(f"decisions/{update_id}.json", response.decision.body)
+            self._report.decisions += 1
+
+    def _patiently(self, service: str, method: str, request):
+        """A call about something that the log has: an entry may be a moment ahead of the state
+        that the service shows. None where the caller may not see it."""
+        deadline = time.monotonic() + STATE_WAIT_SECONDS
+        while True:
+            try:
+                return self._transport.call(service, method, request)
+            except errors.PermissionDenied:
+                return None
+            except (errors.NotFound, errors.FailedPrecondition) as error:
+                if time.monotonic() >= deadline:
+                    if isinstance(error, errors.NotFound):
+                        return None
+                    raise
+                time.sleep(0.25)
+
     # ---- The log ----
 
-    def _wait_for_head(self, rounds):
-        """A signed head that covers every entry the bundle points to."""
+    def _wait_for_head(self, events: set):
+        """A signed head that covers every one of these entries."""
         deadline = time.monotonic() + LOG_WAIT_SECONDS
         needed = 0
-        for event in sorted(self._wanted):
+        for event in sorted(events):
             while True:
                 try:
                     found = self._transport.call("ledger", "GetEntry",
@@ -143,7 +154,6 @@ class Exporter:
                         raise errors.VerificationFailed(
                             f"entry {event} is not in the log", code="DATA_LOSS") from None
                     time.sleep(0.25)
-            self._index[event] = found.entry.log_index
             needed = max(needed, found.entry.log_index + 1)
         while True:
             response = self._transport.call("ledger", "GetTreeHead", led.GetTreeHeadRequest())
@@ -184,21 +194,23 @@ class Exporter:
         self._say(f"log: {head.size} entries under a signed root")
 
     def _note(self, index: int, data: bytes) -> None:
-        """Remembers of an entry what later steps need, and checks it against what was said."""
+        """Remembers what the bundle has to hold because of this entry."""
         entry = entries.decode(data)
-        known = self._index.get(entry.event_id)
-        if known is not None and known != index:
-            raise errors.VerificationFailed(
-                f"entry {entry.event_id} stands at {index}, not at {known}", code="DATA_LOSS")
-        digest = self._decided.get(entry.event_id)
-        if digest is not None and entry.hex("decision_digest") != digest:
-            raise errors.VerificationFailed(
-                f"the decision on {entry.subject} is not the one that the log commits to",
-                code="DATA_LOSS")
-        if entry.cooperative == self._cooperative.id and entry.kind not in PERSONAL_KINDS:
-            document = entry.hex("document_digest")
-            if document:
-                self._documents[document] = (entry.service.lower(), entry.kind)
+        document = entry.hex("document_digest")
+        if entry.kind == "AGENT_REGISTERED":
+            self._agents[entry.subject] = document
+        if entry.cooperative != self._cooperative.id:
+            return
+        if entry.kind == "DECISION_MADE":
+            self._decisions[entry.subject] = entry.hex("decision_digest")
+        elif entry.kind == "EVIDENCE_MADE":
+            self._evidence[entry.subject] = entry.hex("evidence_digest")
+        elif entry.kind == "CREDIT_ASSIGNED":
+            self._credits.append((index, entry))
+        elif entry.kind == "MANDATE_GRANTED":
+            self._mandated.add(entry.id("agent"))
+        if document:
+            self._documents[document] = (entry.service.lower(), entry.kind)
 
     def _write_tree_heads(self, head, key) -> None:
         """The first and the last signed heads up to the bundle's."""
@@ -215,28 +227,25 @@ class Exporter:
 
     # ---- What points into the log ----
 
-    def _write_credits(self, credits, statements) -> None:
-        for credit in credits:
-            event = credit.entry.event_id
-            round_file = f"rounds/{credit.round_id}.json"
-            if not event or round_file not in self._files.listed:
-                self._withhold(f"credit of {credit.update_id}: no log entry or evidence")
-                continue
-            self._files.write(f"credits/{credit.update_id}.json", canonical_json({
-                "format": FORMAT, "update_id": credit.update_id, "round_id": credit.round_id,
-                "round_file": round_file, "credit_nanonats": credit.credit_nanonats,
-                "entry_index": self._index[event], "event_id": event}))
+    def _write_credits(self) -> None:
+        for index, entry in self._credits:
+            self._files.write(f"credits/{entry.subject}.json", canonical_json({
+                "format": FORMAT, "update_id": entry.subject, "round_id": entry.id("round"),
+                "principal_id": entry.id("principal"),
+                "credit_nanonats": entry.fields["credit_nano_nats"],
+                "evidence_sha256": entry.hex("evidence_digest"), "log_index": index,
+                "event_id": entry.event_id}))
             self._report.credits += 1
+
+    def _write_statements(self, statements) -> None:
         for statement in statements:
-            event = statement.entry.event_id
-            if not event:
-                continue
-            self._files.write(
-                f"statements/{statement.epoch_id}-{statement.principal_id}.json",
-                statement_json(statement, self._index[event]))
+            self._files.write(f"statements/{statement.epoch_id}.{statement.principal_id}.json",
+                              statement_json(statement))
             self._report.statements += 1
 
     def _write_documents(self) -> None:
+        for agent in self._mandated & set(self._agents):
+            self._documents[self._agents[agent]] = ("governance", "AGENT_REGISTERED")
         for digest, (service, kind) in sorted(self._documents.items()):
             document = fetch_document(self._transport, service, digest)
             if document is None:
@@ -248,24 +257,22 @@ class Exporter:
             self._files.write(f"documents/{digest}.json", documents.to_json(document))
             self._report.documents += 1
 
-    def _write_blobs(self, rounds) -> None:
-        for round_, evidence, updates in rounds:
-            if evidence is None:
-                continue
-            public = {u.effective_sha256 for u in updates if u.consents_to_publication}
-            wanted = [(evidence.get(name), "checkpoint", ("attribution",))
+    def _write_blobs(self, evidence: list, public: dict) -> None:
+        for round_ in evidence:
+            wanted = [(round_.get(name), "checkpoint", ("attribution",))
                       for name in ("base_sha256", "next_sha256", "best_sha256")]
-            wanted.append((evidence.get("rows_sha256"), "validation rows", ("attribution",)))
-            for update in evidence.get("updates", ()):
+            wanted.append((round_.get("rows_sha256"), "validation rows", ("attribution",)))
+            for update in round_.get("updates", ()):
                 digest = update.get("effective_sha256")
-                if digest in public:
+                if public.get(digest):
                     wanted.append((digest, "update", ("filter", "attribution")))
-                elif digest:
+                else:
                     self._withhold(f"update {update.get('update_id')}: no consent to publication")
             for digest, what, services in wanted:
                 if digest and not self._fetch_blob(digest, services):
-                    self._withhold(f"{what} {digest} of round {round_.number}: sealed or deleted")
-            self._say(f"round {round_.number}: blobs")
+                    self._withhold(f"{what} {digest} of round {round_.get('number')}: sealed or "
+                                   "deleted")
+        self._say(f"{self._report.blobs} blobs")
 
     def _fetch_blob(self, digest: str, services) -> bool:
         for service in services:
