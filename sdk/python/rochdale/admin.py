@@ -167,12 +167,12 @@ class Admin:
         this principal, or (by a founder) of the cooperative."""
         digest = uploads.upload(self._transport, "filter", self._key, "probe",
                                 tensors.dataset_blob(inputs, labels), progress)
-        probe = flt.Probe(
+        document = self.sign(flt.Probe(
             probe_id=probe_id or new_id(), cooperative_id=self._cooperative_id(cooperative),
             principal_id="" if of_cooperative else self._client.principal_id, name=name,
-            data_sha256=digest, rows=len(labels), protected=protected)
+            data_sha256=digest, protected=protected))
         return self._call("filter", "RegisterProbe",
-                          flt.RegisterProbeRequest(probe=probe)).probe
+                          flt.RegisterProbeRequest(registration=document)).probe
 
     def set_profile(self, cooperative=None, preferences=(), constraints=(), focus=(),
                     fit_threshold_micro: int = 0, explanation: str = "", version=None):

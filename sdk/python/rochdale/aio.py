@@ -74,7 +74,7 @@ class Client:
                 delay = delay_before(attempt, error)
                 if (delay is None or not is_safe_to_repeat(name, request)
                         or time.monotonic() + delay >= deadline):
-                    raise error from raw
+                    raise error from None
                 await self._sleep(delay)
 
     async def upload(self, service: str, purpose: str, data: bytes, progress=None) -> str:
@@ -121,7 +121,7 @@ class Client:
                 stalls = 1 if receiver.offset > before else stalls + 1
                 delay = uploads.resumable_delay(stalls, error)
                 if delay is None:
-                    raise error from raw
+                    raise error from None
                 await self._sleep(delay)
 
     async def cooperative(self, slug: str | None = None) -> "Cooperative":

@@ -171,7 +171,7 @@ class Transport:
                 delay = delay_before(attempt, error)
                 if (delay is None or not is_safe_to_repeat(name, request)
                         or time.monotonic() + delay >= deadline):
-                    raise error from raw
+                    raise error from None
                 self._sleep(delay)
 
     def stream(self, service: str, name: str, request, timeout: float = STREAM_SECONDS):
@@ -180,7 +180,7 @@ class Transport:
         try:
             yield from call
         except grpc.RpcError as raw:
-            raise errors.from_rpc(raw) from raw
+            raise errors.from_rpc(raw) from None
         finally:
             call.cancel()
 
