@@ -1,6 +1,5 @@
 #include "services/attribution/registry_store.h"
 
-#include "absl/strings/str_cat.h"
 #include "libs/base/errors.h"
 #include "libs/base/status_macros.h"
 
@@ -192,19 +191,19 @@ absl::StatusOr<std::optional<PlanRecord>> FindPlan(pg::Transaction& tx, const Pl
   return record;
 }
 
-constexpr char kInsertUpload[] =
-    "INSERT INTO uploads (upload_id, caller, sha256, purpose, created_us) "
-    "VALUES ($1, $2, $3, $4, $5) ON CONFLICT (upload_id) DO NOTHING";
-absl::Status InsertUpload(pg::Transaction& tx, const Uuid& upload, absl::string_view caller,
-                          const crypto::Digest& sha256, int purpose, int64_t created_us) {
-  return tx.Exec(kInsertUpload, upload, caller, sha256, purpose, created_us).status();
+constexpr char kRecordUpload[] =
+    "INSERT INTO uploads (owner, purpose, sha256, size_bytes, made_us) "
+    "VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
+absl::Status RecordUpload(pg::Transaction& tx, absl::string_view owner, int purpose,
+                          const crypto::Digest& sha256, int64_t size_bytes, int64_t now_us) {
+  return tx.Exec(kRecordUpload, owner, purpose, sha256, size_bytes, now_us).status();
 }
 
-constexpr char kUploadedBy[] =
-    "SELECT 1 FROM uploads WHERE sha256 = $1 AND caller = $2 AND purpose = $3 LIMIT 1";
-absl::StatusOr<bool> UploadedBy(pg::Transaction& tx, absl::string_view caller,
-                                const crypto::Digest& sha256, int purpose) {
-  ASSIGN_OR_RETURN(const auto row, tx.ExecOptional(kUploadedBy, sha256, caller, purpose));
+constexpr char kHasUpload[] =
+    "SELECT 1 FROM uploads WHERE owner = $1 AND purpose = $2 AND sha256 = $3";
+absl::StatusOr<bool> HasUpload(pg::Transaction& tx, absl::string_view owner, int purpose,
+                               const crypto::Digest& sha256) {
+  ASSIGN_OR_RETURN(const auto row, tx.ExecOptional(kHasUpload, owner, purpose, sha256));
   return row.has_value();
 }
 

@@ -43,10 +43,10 @@ absl::StatusOr<std::optional<PoolRecord>> FindPool(pg::Transaction& tx,
 absl::Status InsertPlan(pg::Transaction& tx, const PlanRecord& plan);
 absl::StatusOr<std::optional<PlanRecord>> FindPlan(pg::Transaction& tx, const PlanId& plan);
 
-// Uploads: whose blob it is.
-absl::Status InsertUpload(pg::Transaction& tx, const Uuid& upload, absl::string_view caller,
-                          const crypto::Digest& sha256, int purpose, int64_t created_us);
-absl::StatusOr<bool> UploadedBy(pg::Transaction& tx, absl::string_view caller,
-                                const crypto::Digest& sha256, int purpose);
+// Complete uploads. Recording again is OK.
+absl::Status RecordUpload(pg::Transaction& tx, absl::string_view owner, int purpose,
+                          const crypto::Digest& sha256, int64_t size_bytes, int64_t now_us);
+absl::StatusOr<bool> HasUpload(pg::Transaction& tx, absl::string_view owner, int purpose,
+                               const crypto::Digest& sha256);
 
 }  // namespace rochdale::attribution

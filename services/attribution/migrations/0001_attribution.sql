@@ -224,12 +224,12 @@ CREATE TABLE exceptions (
 );
 CREATE INDEX exceptions_unsent ON exceptions (exception_id) WHERE NOT sent;
 
--- Uploads: whose, and of what.
+-- Complete uploads: whose, and of what.
 CREATE TABLE uploads (
-  upload_id  uuid   PRIMARY KEY,
-  caller     text   NOT NULL,
-  sha256     bytea  NOT NULL,
+  owner      text     NOT NULL,               -- "principal:<uuid>"
   purpose    smallint NOT NULL,
-  created_us bigint NOT NULL
+  sha256     bytea    NOT NULL,
+  size_bytes bigint   NOT NULL,
+  made_us    bigint   NOT NULL,
+  PRIMARY KEY (owner, purpose, sha256)
 );
-CREATE INDEX uploads_sha256 ON uploads (sha256, caller);

@@ -1,0 +1,134 @@
+// The counterfactual game: drawing the rows, evaluating the coalitions.
+#include "absl/strings/str_cat.h"
+#include "libs/base/errors.h"
+#include "libs/base/status_macros.h"
+#include "services/attribution/draw.h"
+#include "services/attribution/registry_store.h"
+#include "services/attribution/round_steps.h"
+#include "services/attribution/round_steps_read.h"
+#include "services/attribution/round_store.h"
+#include "services/attribution/run_store.h"
+
+namespace rochdale::attribution {
+namespace {
+
+constexpr size_t kSettlementRowsMin = 2;  // a standard error needs two
+
+}  // namespace
+
+absl::StatusOr<Progress> RoundSteps::DrawRows(const RoundRecord& round) {
+  ASSIGN_OR_RETURN(const ModelRecord model, ModelOf(round));
+  ASSIGN_OR_RETURN(const config::ParameterSet parameters, ParametersOf(round));
+  ASSIGN_OR_RETURN(const auto pool, Read<std::optional<PoolRecord>>([&](auto& tx) {
+                     return FindPool(tx, round.cooperative);
+                   }));
+  if (!pool) return absl::InternalError("a round without a validation pool");
+  ASSIGN_OR_RETURN(const RetiredRows retired, Read<RetiredRows>([&](auto& tx) {
+                     return FindRetiredRows(tx, round.cooperative);
+                   }));
+  RoundRecord next = round;
+  next.rows = DrawSettlementRows(
+      parts_.secrets.RoundSeed(round.round), pool->rows,
+      VisibleRows(pool->split_seed, pool->rows, pool->visible_rows), retired.rows,
+      parameters.Int("validation.rows_per_round"));
+  if (next.rows.size() < kSettlementRowsMin) {
+    RETURN_IF_ERROR(Abandon(round, "VALIDATION_POOL_EMPTY"));
+    return Progress::kMoved;
+  }
+  ASSIGN_OR_RETURN(const learning::Dataset all, LoadRows(pool->sha256, model.spec));
+  ASSIGN_OR_RETURN(blob::BlobStore * blobs, parts_.blobs());
+  ASSIGN_OR_RETURN(next.rows_sha256,
+                   blobs->Put(learning::SerializeDataset(learning::TakeRows(all, next.rows))));
+  RETURN_IF_ERROR(Write([&](pg::Transaction& tx) -> absl::Status {
+    for (const RoundId& id : retired.rounds) {
+      RETURN_IF_ERROR(InsertRetiredRound(tx, round.round, id));
+    }
+    return Move(tx, next, round.state, Now());
+  }));
+  RETURN_IF_ERROR(Fault("rows drawn"));
+  return Progress::kMoved;
+}
+
+absl::StatusOr<RunSpec> RoundSteps::GameSpec(const RoundRecord& round,
+                                             const std::vector<RoundUpdate>& contributors) {
+  ASSIGN_OR_RETURN(const ModelRecord model, ModelOf(round));
+  RunSpec spec;
+  spec.model = model.spec;
+  spec.base = round.base;
+  spec.lineages = round.lineages.value();
+  RunPart part;
+  part.data = round.rows_sha256.value();
+  part.rows = static_cast<int64_t>(round.rows.size());
+  part.masks = GameMasks(static_cast<int>(contributors.size()));
+  for (const RoundUpdate& update : contributors) {
+    part.updates.push_back(static_cast<int>(spec.updates.size()));
+    spec.updates.push_back({update.update, *update.effective});
+  }
+  // Where the base is the best so far, its losses are those of the empty coalition.
+  if (round.best != round.base) part.checkpoints.push_back(round.best);
+  spec.parts.push_back(std::move(part));
+  return spec;
+}
+
+absl::StatusOr<Game> RoundSteps::LoadGame(const RoundRecord& round, int contributors) {
+  const RunId id = RunIdOf(round.round, RunPurpose::kGame, round.generation);
+  ASSIGN_OR_RETURN(const auto run, Read<std::optional<RunRecord>>([&](auto& tx) {
+                     return FindRun(tx, id);
+                   }));
+  if (!run || run->state != RunState::kDone) return absl::InternalError("the game is not done");
+  ASSIGN_OR_RETURN(auto losses, LossesOf(*run));
+  Game game;
+  game.contributors = contributors;
+  game.rows = static_cast<int64_t>(round.rows.size());
+  game.masks = GameMasks(contributors);
+  game.losses = std::move(losses.at(0));
+  const size_t coalitions = game.masks.size() * game.rows;
+  if (game.losses.size() > coalitions) {
+    game.best.assign(game.losses.begin() + coalitions, game.losses.end());
+    game.losses.resize(coalitions);
+  } else {
+    game.best.assign(game.losses.begin(), game.losses.begin() + game.rows);
+  }
+  return game;
+}
+
+absl::StatusOr<Progress> RoundSteps::Evaluate(const RoundRecord& round) {
+  ASSIGN_OR_RETURN(const auto updates, Read<std::vector<RoundUpdate>>([&](auto& tx) {
+                     return ListRoundUpdates(tx, round.round);
+                   }));
+  const std::vector<RoundUpdate> contributors = ContributorsOf(updates);
+  if (contributors.empty()) {
+    RETURN_IF_ERROR(Abandon(round, "NO_UPDATES_ADMITTED"));
+    return Progress::kMoved;
+  }
+  if (contributors.size() > static_cast<size_t>(kContributorsMax)) {
+    RETURN_IF_ERROR(Abandon(round, "TOO_MANY_UPDATES"));
+    return Progress::kMoved;
+  }
+  if (round.rows.empty()) return DrawRows(round);
+  ASSIGN_OR_RETURN(const RunStep step, EnsureRun(round, RunPurpose::kGame,
+                                                 [&] { return GameSpec(round, contributors); }));
+  if (!step.done) return step.progress;
+  const int count = static_cast<int>(contributors.size());
+  ASSIGN_OR_RETURN(const Game game, LoadGame(round, count));
+  ASSIGN_OR_RETURN(const config::ParameterSet parameters, ParametersOf(round));
+  ASSIGN_OR_RETURN(const uint64_t applied, AppliedMask(GameRuleOf(parameters, count), game));
+
+  ASSIGN_OR_RETURN(FilterClient * filter, parts_.filter());
+  std::vector<Outcome> outcomes;
+  for (const RoundUpdate& update : contributors) {
+    outcomes.push_back({update.update, OutcomeState::kEvaluated, ""});
+  }
+  RETURN_IF_ERROR(filter->RecordOutcomes(round.round, "evaluated", outcomes));
+  RETURN_IF_ERROR(Fault("evaluated"));
+  const absl::Time now = Now();
+  RoundRecord next = round;
+  next.state = RoundState::kApply;
+  next.applied_mask = static_cast<int64_t>(applied);
+  next.deadline_us = ToUnixMicros(now + LengthOf(RoundState::kApply, parameters));
+  RETURN_IF_ERROR(Write([&](pg::Transaction& tx) { return Move(tx, next, round.state, now); }));
+  RETURN_IF_ERROR(Fault("gate stored"));
+  return Progress::kMoved;
+}
+
+}  // namespace rochdale::attribution

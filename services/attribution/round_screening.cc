@@ -1,0 +1,208 @@
+// Screening, measuring what the rules need, and the filter's decisions.
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "libs/base/errors.h"
+#include "libs/base/status_macros.h"
+#include "libs/crypto/canonical.h"
+#include "services/attribution/round_steps.h"
+#include "services/attribution/round_steps_read.h"
+#include "services/attribution/round_store.h"
+
+namespace rochdale::attribution {
+namespace {
+
+constexpr size_t kUpdatesPerPart = 63;
+
+// What is measured: probes of updates that are still in play.
+std::vector<NeededProbe> StillNeeded(const std::vector<RoundUpdate>& updates,
+                                     const std::vector<NeededProbe>& needed) {
+  std::map<UpdateId, bool> in_play;
+  for (const RoundUpdate& update : updates) {
+    in_play[update.update] = !update.denied && update.removed_reason.empty() && update.effective;
+  }
+  std::vector<NeededProbe> still;
+  for (const NeededProbe& one : needed) {
+    if (in_play[one.update]) still.push_back(one);
+  }
+  return still;
+}
+
+// The same digest for the same numbers: the evidence of the measuring run.
+crypto::Digest DigestOf(const std::vector<Measurement>& measurements, absl::string_view spec) {
+  crypto::CanonicalWriter writer;
+  writer.Raw(crypto::Sha256(spec).AsBytes());
+  for (const Measurement& one : measurements) {
+    writer.Raw(one.update.value.AsBytes()).Raw(one.probe.value.AsBytes());
+    writer.I64(one.base_loss_sum).I64(one.loss_sum).I64(one.rows);
+  }
+  return crypto::Sha256(writer.bytes());
+}
+
+int64_t SumOf(absl::Span<const int64_t> losses) {
+  return static_cast<int64_t>(LossSum(losses));  // at most 10^6 rows of 2^49: checked below
+}
+
+// From the losses of a measuring run, part by part.
+absl::StatusOr<std::vector<Measurement>> MeasurementsOf(
+    const RunSpec& spec, const std::vector<ProbeId>& probe_of_part,
+    const std::vector<std::vector<int64_t>>& losses) {
+  std::vector<Measurement> measurements;
+  for (size_t p = 0; p < spec.parts.size(); ++p) {
+    const RunPart& part = spec.parts[p];
+    const auto candidate = [&](size_t c) {
+      return absl::MakeConstSpan(losses[p]).subspan(c * part.rows, part.rows);
+    };
+    for (size_t j = 0; j < part.updates.size(); ++j) {
+      const absl::int128 worst = LossSum(candidate(j + 1));
+      if (worst > std::numeric_limits<int64_t>::max()) {
+        return absl::OutOfRangeError("a probe's loss sum does not fit");
+      }
+      measurements.push_back({spec.updates[part.updates[j]].update, probe_of_part[p],
+                              SumOf(candidate(0)), SumOf(candidate(j + 1)), part.rows});
+    }
+  }
+  return measurements;
+}
+
+}  // namespace
+
+absl::StatusOr<Progress> RoundSteps::StoreScreening(const RoundRecord& round) {
+  ASSIGN_OR_RETURN(FilterClient * filter, parts_.filter());
+  ASSIGN_OR_RETURN(const Screening screening, filter->ScreenRound(round.round));
+  RETURN_IF_ERROR(Fault("screened"));
+  if (screening.updates.empty() || screening.lineages < 1) {
+    RETURN_IF_ERROR(Abandon(round, "NO_UPDATES_ADMITTED"));
+    return Progress::kMoved;
+  }
+  RoundRecord next = round;
+  next.lineages = screening.lineages;
+  RETURN_IF_ERROR(Write([&](pg::Transaction& tx) -> absl::Status {
+    RETURN_IF_ERROR(Move(tx, next, round.state, Now()));
+    int position = 0;
+    for (const ScreenedUpdate& screened : screening.updates) {
+      RoundUpdate update;
+      update.update = screened.update;
+      update.position = position++;
+      update.principal = screened.principal;
+      update.agent = screened.agent;
+      update.effective = screened.effective;
+      update.denied = screened.denied || !screened.effective;
+      RETURN_IF_ERROR(InsertRoundUpdate(tx, round.round, update));
+      for (const ProbeId& probe : screened.probes) {
+        const auto data = screening.probe_data.find(probe);
+        if (update.denied || data == screening.probe_data.end()) continue;
+        RETURN_IF_ERROR(
+            InsertNeededProbe(tx, round.round, {update.update, probe, data->second}));
+      }
+    }
+    return absl::OkStatus();
+  }));
+  RETURN_IF_ERROR(Fault("screening stored"));
+  return Progress::kMoved;
+}
+
+absl::StatusOr<RunSpec> RoundSteps::MeasureSpec(const RoundRecord& round,
+                                                const std::vector<RoundUpdate>& updates,
+                                                const std::vector<NeededProbe>& needed) {
+  ASSIGN_OR_RETURN(const ModelRecord model, ModelOf(round));
+  RunSpec spec;
+  spec.model = model.spec;
+  spec.base = round.base;
+  spec.lineages = round.lineages.value();
+  std::map<UpdateId, int> index;
+  for (const RoundUpdate& update : updates) {
+    if (update.denied || !update.removed_reason.empty() || !update.effective) continue;
+    index[update.update] = static_cast<int>(spec.updates.size());
+    spec.updates.push_back({update.update, *update.effective});
+  }
+  const ProbeId* last = nullptr;
+  for (const NeededProbe& one : needed) {  // by probe, then by commitment
+    const bool same = last != nullptr && *last == one.probe &&
+                      spec.parts.back().updates.size() < kUpdatesPerPart;
+    if (!same) {
+      ASSIGN_OR_RETURN(const learning::Dataset rows, LoadRows(one.data, model.spec));
+      RunPart part;
+      part.data = one.data;
+      part.rows = rows.count();
+      part.masks = {0};
+      spec.parts.push_back(std::move(part));
+      last = &one.probe;
+    }
+    RunPart& part = spec.parts.back();
+    part.masks.push_back(uint64_t{1} << part.updates.size());
+    part.updates.push_back(index.at(one.update));
+  }
+  return spec;
+}
+
+absl::StatusOr<Progress> RoundSteps::Screen(const RoundRecord& round) {
+  if (!round.lineages) return StoreScreening(round);
+  ASSIGN_OR_RETURN(const auto updates, Read<std::vector<RoundUpdate>>([&](auto& tx) {
+                     return ListRoundUpdates(tx, round.round);
+                   }));
+  ASSIGN_OR_RETURN(const auto all_needed, Read<std::vector<NeededProbe>>([&](auto& tx) {
+                     return ListNeededProbes(tx, round.round);
+                   }));
+  for (const RoundUpdate& update : updates) {
+    if (!update.denied) RETURN_IF_ERROR(EnsureBlob(*update.effective));
+  }
+  const std::vector<NeededProbe> needed = StillNeeded(updates, all_needed);
+  if (needed.empty()) return Decide(round, {}, DigestOf({}, ""));
+  for (const NeededProbe& one : needed) RETURN_IF_ERROR(EnsureBlob(one.data));
+  ASSIGN_OR_RETURN(const RunStep step, EnsureRun(round, RunPurpose::kMeasure, [&] {
+                     return MeasureSpec(round, updates, needed);
+                   }));
+  if (!step.done) return step.progress;
+  ASSIGN_OR_RETURN(const RunSpec spec, ParseRunSpec(step.done->spec));
+  ASSIGN_OR_RETURN(const auto losses, LossesOf(*step.done));
+  // Parts follow the order of `needed`, so this walk finds each part's probe again.
+  std::vector<ProbeId> probe_of_part;
+  size_t at = 0;
+  for (const RunPart& part : spec.parts) {
+    probe_of_part.push_back(needed.at(at).probe);
+    at += part.updates.size();
+  }
+  ASSIGN_OR_RETURN(const std::vector<Measurement> measurements,
+                   MeasurementsOf(spec, probe_of_part, losses));
+  return Decide(round, measurements, DigestOf(measurements, step.done->spec));
+}
+
+absl::StatusOr<Progress> RoundSteps::Decide(const RoundRecord& round,
+                                            const std::vector<Measurement>& measurements,
+                                            const crypto::Digest& evidence) {
+  ASSIGN_OR_RETURN(FilterClient * filter, parts_.filter());
+  ASSIGN_OR_RETURN(std::vector<Decided> decided,
+                   filter->DecideRound(round.round, measurements, evidence));
+  RETURN_IF_ERROR(Fault("decided"));
+  const auto in_review = [&] {
+    for (const Decided& one : decided) {
+      if (one.in_review) return true;
+    }
+    return false;
+  };
+  const absl::Time now = Now();
+  if (in_review()) {
+    // A person decides until the deadline; what is in review then is not admitted.
+    ASSIGN_OR_RETURN(decided, filter->ListDecided(round.round));
+    if (in_review() && ToUnixMicros(now) < round.deadline_us) return Progress::kWaiting;
+  }
+  ASSIGN_OR_RETURN(const config::ParameterSet parameters, ParametersOf(round));
+  RoundRecord next = round;
+  next.state = RoundState::kEvaluate;
+  next.deadline_us = ToUnixMicros(now + LengthOf(RoundState::kEvaluate, parameters));
+  int64_t admitted = 0;
+  for (const Decided& one : decided) admitted += one.admitted;
+  next.admitted = admitted;
+  RETURN_IF_ERROR(Write([&](pg::Transaction& tx) -> absl::Status {
+    for (const Decided& one : decided) {
+      RETURN_IF_ERROR(
+          SetDecision(tx, one.update, one.admitted, one.decision_event, one.publishable));
+    }
+    return Move(tx, next, round.state, now);
+  }));
+  RETURN_IF_ERROR(Fault("decisions stored"));
+  return Progress::kMoved;
+}
+
+}  // namespace rochdale::attribution
