@@ -287,3 +287,16 @@ def test_errors_of_commands(finished, configured, capsys, tmp_path):
     assert status == cli.EXIT_ERROR and out == "" and json.loads(err)["reason"] == "NOT_FOUND"
     assert cli.main(["keys", "new", "--out", str(tmp_path / "key")]) == cli.EXIT_ERROR
     assert cli.main(["keys", "new", "--out", str(tmp_path / "other")]) == 0
+
+
+def test_a_signature_that_is_not_shown_is_not_counted(finished, principal, tmp_path):
+    mandate = next(d for d, doc in finished.documents.items() if doc.type.endswith("Mandate"))
+    finished.hidden.add(mandate)
+    try:
+        report = export.export(principal, "demo", tmp_path / "b")
+    finally:
+        finished.hidden.clear()
+    assert any(mandate in line for line in report.withheld)
+    chain = audit.chain(audit.BundleSource(tmp_path / "b"), finished.transfer_id)
+    assert not chain.failures and not chain.ok and not chain.authorities
+    assert "document is not shown here" in str(chain)

@@ -66,7 +66,8 @@ class Chain:
     """The whole walk. ok: nothing failed and it ended at signatures of principals."""
     root: Step
     trust: str
-    authorities: list  # (principal id, public key hexadecimal)
+    authorities: list  # (principal id, public key hexadecimal): signatures that were verified
+    claimed: list      # the same where only the log says so: the document is not shown here
 
     @property
     def failures(self) -> list:
@@ -80,8 +81,11 @@ class Chain:
         lines = [self.trust, *self.root.lines()]
         for principal, key in self.authorities:
             lines.append(f"authorised by the signature of principal {principal} (key {key})")
+        for principal, key in self.claimed:
+            lines.append(f"the log names principal {principal} (key {key}) as the signer, but the "
+                         "signed document is not shown here")
         if not self.authorities:
-            lines.append("NOT authorised by the signature of any principal")
+            lines.append("NOT shown to be authorised by the signature of any principal")
         if self.failures:
             lines.append(f"{len(self.failures)} checks FAILED")
         return "\n".join(lines)
@@ -89,7 +93,8 @@ class Chain:
     def to_dict(self) -> dict:
         return {"ok": self.ok, "trust": self.trust, "chain": self.root.to_dict(),
                 "authorities": [{"principal_id": p, "public_key": k}
-                                for p, k in self.authorities]}
+                                for p, k in self.authorities],
+                "claimed": [{"principal_id": p, "public_key": k} for p, k in self.claimed]}
 
 
 # ---- The walk ----
@@ -99,6 +104,7 @@ class _Walk:
     def __init__(self, source):
         self._source, self._steps, self._seen = source, 0, {}
         self.authorities: dict = {}
+        self.claimed: dict = {}
 
     def _load(self, event_id: str, what: str, kinds: tuple):
         """A Step for an entry with its own checks, and the Entry; or a failed Step and None."""
@@ -276,9 +282,8 @@ class _Walk:
         ok = registered is not None and registered[1].hex("registered_key") == key and key != ""
         step.checks.append(Check("signer's key", ok, f"{key} of principal {principal}"))
         signed = [c for c in step.checks if c.what == f"signed by {key}"]
-        # A document that is not shown leaves the log's word for the signature: said, not counted.
-        if is_authority and ok and all(c.ok for c in signed) and signed:
-            self.authorities[principal] = key
+        if is_authority and ok and signed and all(c.ok is not False for c in signed):
+            (self.authorities if all(c.ok for c in signed) else self.claimed)[principal] = key
 
     def authority(self, event_id: str, depth: int = 0) -> Step:
         """An entry and what allowed it, up to the root."""
@@ -310,7 +315,8 @@ def chain(source, transfer_id: str) -> Chain:
     except KeyError as error:
         raise errors.VerificationFailed(f"an entry of the chain lacks the field {error}",
                                         code="DATA_LOSS") from error
-    return Chain(root, source.trust, sorted(walk.authorities.items()))
+    claimed = {p: k for p, k in walk.claimed.items() if p not in walk.authorities}
+    return Chain(root, source.trust, sorted(walk.authorities.items()), sorted(claimed.items()))
 
 
 __all__ = ["BundleSource", "Chain", "Check", "OnlineSource", "Step", "chain"]

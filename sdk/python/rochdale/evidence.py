@@ -126,7 +126,9 @@ class OnlineSource:
 
     def _received(self, receipt):
         found = self._client.verify(receipt)
-        return receipt.index, receipt.entry, Check("in the log", bool(found), found.detail)
+        detail = (f"inclusion proof, signed tree of {found.checkpoint.size}" if found
+                  else found.detail)
+        return receipt.index, receipt.entry, Check("in the log", bool(found), detail)
 
     def entry(self, event_id: str):
         try:
