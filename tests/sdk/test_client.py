@@ -296,3 +296,13 @@ def test_asynchronous_flow(fake, agent):
     update = asyncio.run(flow())
     assert update.state == "PROJECTED" and "projected" in update.explain_text
     assert fake.calls["CommitUpdate"] == 2 and fake.calls["UploadBlob"] == 2
+
+
+def test_waiting_outlives_a_server_that_is_away(fake, agent):
+    fake.faults["GetRound"] = [UNAVAILABLE] * (transport.ATTEMPTS_MAX + 1)
+    task = agent.round("demo").join(timeout=5)
+    fake.faults["GetRound"] = [UNAVAILABLE] * (transport.ATTEMPTS_MAX + 1)
+    update = task.submit(trained(task))
+    fake.decide(update.id, "APPLIED", "ALLOW")
+    fake.faults["GetUpdate"] = [UNAVAILABLE] * (transport.ATTEMPTS_MAX + 1)
+    assert update.wait(timeout=5).state == "APPLIED"

@@ -160,8 +160,8 @@ class Cooperative:
                 if rounds.accepts_joining(seen, after):
                     data = await self.client.download("attribution", seen.base_sha256)
                     return Task(self, seen, safetensors.load(data))
-            except errors.NotFound:
-                pass  # training has not started
+            except (errors.NotFound, errors.Unavailable):
+                pass  # training has not started, or the server is being restarted
             pause = poll.next_pause()
             if pause is None:
                 raise errors.RoundUnavailable(f"no round opened within {timeout:.0f} s",

@@ -175,8 +175,8 @@ class RoundHandle:
                 seen = cooperative.current_round()
                 if accepts_joining(seen, after):
                     return Task(cooperative, seen)
-            except errors.NotFound:
-                pass  # training has not started
+            except (errors.NotFound, errors.Unavailable):
+                pass  # training has not started, or the server is being restarted
             pause = poll.next_pause()
             if pause is None:
                 what = (f"the newest is {seen.number}, {round_state_name(seen)}"
@@ -324,16 +324,19 @@ class Update:
         """Waits for the round's REVEAL and reveals. Repeating it is harmless."""
         poll = Poll(timeout)
         while True:
-            step = check_reveal(self._round_now(), self.refresh().proto)
-            if step == "done":
-                return self
-            if step == "reveal":
-                self.proto = self._client.transport.call(
-                    "filter", "RevealUpdate", reveal_request(self._client.key, self.id)).update
-                return self
+            try:
+                step = check_reveal(self._round_now(), self.refresh().proto)
+                if step == "done":
+                    return self
+                if step == "reveal":
+                    self.proto = self._client.transport.call(
+                        "filter", "RevealUpdate", reveal_request(self._client.key, self.id)).update
+                    return self
+            except errors.Unavailable:
+                pass  # the server is being restarted
             pause = poll.next_pause()
             if pause is None:
-                raise errors.DeadlineExceeded(f"round {self._round.number} was not revealed within "
+                raise errors.DeadlineExceeded(f"update {self.id} could not be revealed within "
                                               f"{timeout:.0f} s", code="DEADLINE_EXCEEDED")
             time.sleep(pause)
 
@@ -344,12 +347,7 @@ class Update:
             raise ValueError("wait until \"decided\" or \"final\"")
         wanted = words.FINAL if until == "final" else words.DECIDED
         poll = Poll(timeout)
-        while self.refresh().proto.state not in wanted:
-            # An abandoned round leaves its updates where they were.
-            if self._round_now().state in (CLOSED, ABANDONED):
-                self.refresh()
-                if self.proto.state in wanted or self._round.state == ABANDONED:
-                    break
+        while not self._has_reached(wanted):
             pause = poll.next_pause()
             if pause is None:
                 raise errors.DeadlineExceeded(
@@ -357,6 +355,18 @@ class Update:
                     code="DEADLINE_EXCEEDED")
             time.sleep(pause)
         return self
+
+    def _has_reached(self, wanted) -> bool:
+        try:
+            if self.refresh().proto.state in wanted:
+                return True
+            # An abandoned round leaves its updates where they were.
+            if self._round_now().state == ABANDONED:
+                self.refresh()
+                return True
+        except errors.Unavailable:
+            pass  # the server is being restarted
+        return False
 
     def decision(self):
         """The admission decision (filter.v1.Decision), or None before there is one."""

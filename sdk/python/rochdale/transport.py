@@ -18,7 +18,7 @@ from rochdale.tokens import TokenSource
 
 CALL_SECONDS = 30.0
 STREAM_SECONDS = 600.0
-ATTEMPTS_MAX = 6
+ATTEMPTS_MAX = 10
 BACKOFF_FIRST_SECONDS = 0.2
 BACKOFF_MAX_SECONDS = 5.0
 MESSAGE_BYTES_MAX = 32 * 1024 * 1024
@@ -38,6 +38,10 @@ OPTIONS = [
     # Reasons travel in trailers; gRPC's own limit of 8 KiB is close to what the servers send.
     ("grpc.max_metadata_size", 32 * 1024),
     ("grpc.keepalive_time_ms", 60_000),
+    # A server that was restarted is found again within seconds, not minutes.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
     # Retries are this module's: a channel that retries by itself would multiply them.
     ("grpc.enable_retries", 0),
 ]
