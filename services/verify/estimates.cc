@@ -1,0 +1,218 @@
+#include "services/verify/estimates.h"
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "absl/numeric/int128.h"
+#include "absl/strings/str_cat.h"
+#include "libs/base/status_macros.h"
+#include "libs/learning/wide.h"
+
+namespace rochdale::verify {
+namespace {
+
+using absl::int128;
+using attribution::Estimator;
+using attribution::Evidence;
+using learning::Wide;
+
+constexpr int kAllCoalitionsMax = 10;
+
+absl::Status Differs(absl::string_view field, const UpdateId& update) {
+  return absl::DataLossError(
+      absl::StrCat(field, " of ", update.ToString(), " does not follow from the sums of losses"));
+}
+
+int128 FloorDivide(int128 a, int128 b) {  // b > 0
+  const int128 quotient = a / b;
+  return a % b < 0 ? quotient - 1 : quotient;
+}
+
+int64_t Binomial(int n, int k) {
+  int64_t value = 1;
+  for (int i = 1; i <= k; ++i) value = value * (n - k + i) / i;
+  return value;
+}
+
+// An estimate's sum over the rows, in units of 1 / scale.
+struct Total {
+  int128 sum = 0;
+  int64_t scale = 1;
+};
+
+// The sum of losses of a coalition; missing coalitions were excluded before.
+class Losses {
+ public:
+  explicit Losses(const Evidence& evidence) : evidence_(evidence) {}
+
+  bool Has(uint64_t mask) const {
+    return std::binary_search(evidence_.masks.begin(), evidence_.masks.end(), mask);
+  }
+  int128 At(uint64_t mask) const {
+    const auto at = std::lower_bound(evidence_.masks.begin(), evidence_.masks.end(), mask);
+    return evidence_.coalition_loss_sums[at - evidence_.masks.begin()];
+  }
+
+ private:
+  const Evidence& evidence_;
+};
+
+// sum over S without i of |S|! (k-1-|S|)! / k! (L(S) - L(S+i)), in units of 1 / (k lcm C(k-1, .)).
+Total Shapley(const Losses& losses, int k, int i) {
+  int64_t lcm = 1;
+  for (int size = 0; size < k; ++size) lcm = std::lcm(lcm, Binomial(k - 1, size));
+  Total total{0, k * lcm};
+  for (uint64_t mask = 0; mask < uint64_t{1} << k; ++mask) {
+    if (mask >> i & 1) continue;
+    const int64_t weight = lcm / Binomial(k - 1, __builtin_popcountll(mask));
+    total.sum += (losses.At(mask) - losses.At(mask | uint64_t{1} << i)) * weight;
+  }
+  return total;
+}
+
+Total Banzhaf(const Losses& losses, int k, int i) {
+  Total total{0, int64_t{1} << (k - 1)};
+  for (uint64_t mask = 0; mask < uint64_t{1} << k; ++mask) {
+    if (mask >> i & 1) continue;
+    total.sum += losses.At(mask) - losses.At(mask | uint64_t{1} << i);
+  }
+  return total;
+}
+
+struct Estimates {
+  std::vector<Total> paid;
+  std::vector<int64_t> solo, leave_one_out;  // means, floored
+};
+
+absl::StatusOr<Estimates> EstimatesOf(const Evidence& evidence) {
+  const Losses losses(evidence);
+  const int k = static_cast<int>(evidence.updates.size());
+  const uint64_t whole = (uint64_t{1} << k) - 1;
+  const int64_t rows = static_cast<int64_t>(evidence.rows.size());
+  const Estimator estimator =
+      attribution::PaidEstimator(evidence.rule.preset, evidence.rule.estimator, k);
+  Estimates out;
+  for (int i = 0; i < k; ++i) {
+    const uint64_t bit = uint64_t{1} << i;
+    for (const uint64_t mask : {uint64_t{0}, bit, whole, whole & ~bit}) {
+      if (!losses.Has(mask)) {
+        return absl::DataLossError(absl::StrCat("coalition ", mask, " was not evaluated"));
+      }
+    }
+    const Total solo{losses.At(0) - losses.At(bit), 1};
+    const Total left_out{losses.At(whole & ~bit) - losses.At(whole), 1};
+    out.solo.push_back(static_cast<int64_t>(FloorDivide(solo.sum, rows)));
+    out.leave_one_out.push_back(static_cast<int64_t>(FloorDivide(left_out.sum, rows)));
+    switch (estimator) {
+      case Estimator::kSolo: out.paid.push_back(solo); break;
+      case Estimator::kLeaveOneOut: out.paid.push_back(left_out); break;
+      case Estimator::kShapley: out.paid.push_back(Shapley(losses, k, i)); break;
+      case Estimator::kBanzhaf: out.paid.push_back(Banzhaf(losses, k, i)); break;
+    }
+  }
+  return out;
+}
+
+// 100 (mean + z s) in units of 1 / (scale rows).
+int128 Shifted(const Total& total, int64_t error, int64_t rows, int64_t z_hundredths) {
+  return total.sum * 100 + int128(error) * total.scale * rows * z_hundredths;
+}
+
+// floor(c min(C, G) / (C 100 scale rows)).
+int64_t Scaled(int128 bounded, int128 sum, int128 gain, int64_t scale, int64_t rows) {
+  const auto wide = [](int128 value) {
+    return Wide(static_cast<unsigned __int128>(absl::uint128(value)));
+  };
+  const Wide numerator = wide(bounded) * wide(std::min(sum, gain));
+  const Wide denominator = wide(sum) * wide(int128(100) * scale * rows);
+  return static_cast<int64_t>(learning::SmallestWhere(uint64_t{1} << 62, [&](uint64_t q) {
+    return denominator * (q + 1) > numerator;
+  }));
+}
+
+absl::Status CheckCredits(const Evidence& evidence, const Estimates& estimates) {
+  const int64_t rows = static_cast<int64_t>(evidence.rows.size());
+  const int64_t z_bound = evidence.rule.z_bound_micro / 10'000;
+  const Losses losses(evidence);
+  if (!losses.Has(evidence.applied_mask)) {
+    return absl::DataLossError("the applied coalition was not evaluated");
+  }
+  std::vector<int128> bounded;
+  int128 sum = 0;
+  for (size_t i = 0; i < evidence.credits.size(); ++i) {
+    const attribution::EvidenceCredit& credit = evidence.credits[i];
+    const int128 lower =
+        Shifted(estimates.paid[i], credit.standard_error, rows, -z_bound);
+    bounded.push_back(credit.harmful ? int128(0) : std::max(lower, int128(0)));
+    sum += bounded.back();
+  }
+  const int64_t scale = estimates.paid[0].scale;
+  const int128 improved = evidence.best_loss_sum - losses.At(evidence.applied_mask);
+  const int128 gain = std::max(improved * 100 * scale, int128(0));
+  for (size_t i = 0; i < evidence.credits.size(); ++i) {
+    const attribution::EvidenceCredit& credit = evidence.credits[i];
+    int64_t expected = std::max<int64_t>(estimates.solo[i], 0);
+    if (evidence.rule.preset == learning::CreditPreset::kHardened) {
+      expected = sum == 0 ? 0 : Scaled(bounded[i], sum, gain, scale, rows);
+    }
+    if (credit.credit != expected) return Differs("credit_nanonats", credit.update);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckBounds(const Evidence& evidence) {
+  constexpr int64_t kLossMax = int64_t{1} << 49;
+  const int64_t rows = static_cast<int64_t>(evidence.rows.size());
+  if (rows < 2) return absl::DataLossError("a game needs two rows");
+  const int128 largest = int128(kLossMax) * rows;
+  const auto fits = [&](int128 sum) { return sum >= 0 && sum <= largest; };
+  if (!std::all_of(evidence.coalition_loss_sums.begin(), evidence.coalition_loss_sums.end(),
+                   fits) ||
+      !fits(evidence.best_loss_sum)) {
+    return absl::DataLossError("a sum of losses is out of bounds");
+  }
+  for (size_t i = 1; i < evidence.masks.size(); ++i) {
+    if (evidence.masks[i - 1] >= evidence.masks[i]) {
+      return absl::DataLossError("masks do not increase");
+    }
+  }
+  for (size_t i = 0; i < evidence.credits.size(); ++i) {
+    const attribution::EvidenceCredit& credit = evidence.credits[i];
+    if (credit.update != evidence.updates[i].update || credit.standard_error < 0 ||
+        credit.standard_error > kLossMax) {
+      return Differs("credit", credit.update);
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckEstimates(const Evidence& evidence) {
+  RETURN_IF_ERROR(CheckBounds(evidence));
+  ASSIGN_OR_RETURN(const Estimates estimates, EstimatesOf(evidence));
+  const int64_t rows = static_cast<int64_t>(evidence.rows.size());
+  const int64_t z_gate = evidence.rule.z_gate_micro / 10'000;
+  const bool hardened = evidence.rule.preset == learning::CreditPreset::kHardened;
+  uint64_t applied = 0;
+  for (size_t i = 0; i < evidence.credits.size(); ++i) {
+    const attribution::EvidenceCredit& credit = evidence.credits[i];
+    const Total& paid = estimates.paid[i];
+    const int128 mean = FloorDivide(paid.sum, int128(paid.scale) * rows);
+    if (mean != credit.estimate) return Differs("estimate_nanonats", credit.update);
+    if (estimates.solo[i] != credit.solo) return Differs("solo_nanonats", credit.update);
+    if (estimates.leave_one_out[i] != credit.leave_one_out) {
+      return Differs("leave_one_out_nanonats", credit.update);
+    }
+    const bool harmful = hardened && Shifted(paid, credit.standard_error, rows, z_gate) < 0;
+    if (harmful != credit.harmful) return Differs("harmful", credit.update);
+    if (!harmful) applied |= uint64_t{1} << i;
+  }
+  if (applied != evidence.applied_mask) {
+    return absl::DataLossError("applied_mask is not what the gate leaves");
+  }
+  return CheckCredits(evidence, estimates);
+}
+
+}  // namespace rochdale::verify

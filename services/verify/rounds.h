@@ -1,0 +1,36 @@
+// Rounds and credits: what the log says of a round, its evidence, the draw of its rows, its credits
+// and, from the blobs, everything evaluated again.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <optional>
+
+#include "libs/base/ids.h"
+#include "services/attribution/evidence.h"
+#include "services/verify/bundle.h"
+#include "services/verify/log.h"
+#include "services/verify/report.h"
+
+namespace rochdale::verify {
+
+using Rounds = std::map<RoundId, attribution::Evidence>;
+
+inline constexpr int64_t kEveryRound = std::numeric_limits<int64_t>::max();
+
+// Checks "rounds" (evidence, log and lineage agree), "draw" (rows follow from committed seeds) and
+// "estimates" (credits follow from v(S)). Gives the evidence that could be read.
+Rounds CheckRounds(const Bundle& bundle, const Log& log, const CooperativeId& cooperative,
+                   Report& report);
+
+// Check "credits": credits/ and CREDIT_ASSIGNED agree with the rounds.
+void CheckCredits(const Bundle& bundle, const Log& log, const CooperativeId& cooperative,
+                  const Rounds& rounds, Report& report);
+
+// Check "recomputation": evaluates the last `count` rounds with credits again, or the one with this
+// update. A round whose blobs are not there cannot be, and fails the check.
+void CheckRecomputation(const Bundle& bundle, const Rounds& rounds, int64_t count,
+                        const std::optional<UpdateId>& only, Report& report);
+
+}  // namespace rochdale::verify
