@@ -19,6 +19,8 @@ constexpr int kNameMaxChars = 100;
 constexpr int kFoundersMax = 16;
 constexpr int kPoolsMax = 64;
 constexpr int kRulesMax = 64;
+constexpr int kProbesMax = 16;                       // of one rule
+constexpr int64_t kEpsMax = 10'000'000'000;          // nano-nats
 constexpr int64_t kPoolMax = 1'000'000'000'000'000;  // 10^9 tokens
 constexpr int kDescriptionMaxChars = 2'000;
 
@@ -46,6 +48,7 @@ void CheckText(absl::string_view text, size_t min, size_t max, absl::string_view
   if (text.size() < min || text.size() > max) {
     errors.Add(field, absl::StrCat("must have ", min, " to ", max, " bytes"));
   }
+  if (text.find('\0') != absl::string_view::npos) errors.Add(field, "must hold no NUL");
 }
 
 // Lower-case words for names that stand in addresses and account labels.
@@ -96,22 +99,62 @@ absl::StatusOr<Signed<MembershipStep>> ParseStep(const common::v1::SignedDocumen
   return step;
 }
 
+bool IsAboutProbes(common::v1::RuleKind kind) {
+  return kind == common::v1::RULE_KIND_VALUE_DIRECTION ||
+         kind == common::v1::RULE_KIND_VALUE_EFFECT || kind == common::v1::RULE_KIND_GROUP_HARM;
+}
+
+// One rule of the floor as rule.proto says it must be. The filter denies where a floor rule errs,
+// so that a rule that cannot be evaluated would refuse every update for ever.
+void CheckFloorRule(const common::v1::Rule& rule, const std::string& at, FieldErrors& errors) {
+  const bool known = rule.kind() != common::v1::RULE_KIND_UNSPECIFIED &&
+                     common::v1::RuleKind_IsValid(rule.kind());
+  if (!known) errors.Add(at + "kind", "must be a kind of rule");
+  if (rule.kind() == common::v1::RULE_KIND_FIT) {
+    errors.Add(at + "kind", "the fit belongs to profiles: it needs their criteria");
+  }
+  if (!common::v1::RuleMode_IsValid(rule.mode())) errors.Add(at + "mode", "must be a mode");
+  if (rule.mode() == common::v1::RULE_MODE_PROJECT &&
+      rule.kind() != common::v1::RULE_KIND_VALUE_DIRECTION) {
+    errors.Add(at + "mode", "only a value direction can be projected");
+  }
+  if (known && IsAboutProbes(rule.kind()) != (rule.probe_ids_size() > 0)) {
+    errors.Add(at + "probe_ids", "required for the value kinds, empty otherwise");
+  }
+  if (rule.probe_ids_size() > kProbesMax) errors.Add(at + "probe_ids", "at most 16");
+  std::set<Uuid> probes;
+  for (int i = 0; i < rule.probe_ids_size() && i < kProbesMax; ++i) {
+    const std::string field = absl::StrCat(at, "probe_ids[", i, "]");
+    if (!probes.insert(TakeId<Uuid>(rule.probe_ids(i), field, errors)).second) {
+      errors.Add(field, "must be unique");
+    }
+  }
+  if (rule.eps_nanonats() < 0 || rule.eps_nanonats() > kEpsMax) {
+    errors.Add(at + "eps_nanonats", "must be 0 to 10^10");
+  }
+  const int64_t bound_max =
+      rule.kind() == common::v1::RULE_KIND_VALUE_DIRECTION ? 1'000'000 : 100'000'000;
+  if (rule.bound_micro() < 0 || rule.bound_micro() > bound_max) {
+    errors.Add(at + "bound_micro", absl::StrCat("must be 0 to ", bound_max));
+  }
+  CheckText(rule.explanation(), 0, 1'000, at + "explanation", errors);
+}
+
 void CheckFloor(const v1::Genesis& genesis, FieldErrors& errors) {
   if (genesis.floor_size() > kRulesMax) errors.Add("floor", "at most 64 rules");
   std::set<std::string> ids;
   for (int i = 0; i < genesis.floor_size() && i < kRulesMax; ++i) {
     const common::v1::Rule& rule = genesis.floor(i);
     const std::string at = absl::StrCat("floor[", i, "].");
-    if (rule.id().empty() || rule.id().size() > 64 || !ids.insert(rule.id()).second) {
-      errors.Add(at + "id", "must be unique, 1 to 64 characters");
+    const bool fits = !rule.id().empty() && rule.id().size() <= 64 &&
+                      std::all_of(rule.id().begin(), rule.id().end(), [](char c) {
+                        return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '.' ||
+                               c == '_' || c == '-';
+                      });
+    if (!fits || !ids.insert(rule.id()).second) {
+      errors.Add(at + "id", "must be unique, 1 to 64 of [a-z0-9._-]");
     }
-    if (rule.kind() == common::v1::RULE_KIND_UNSPECIFIED ||
-        !common::v1::RuleKind_IsValid(rule.kind())) {
-      errors.Add(at + "kind", "must be a kind of rule");
-    }
-    if (!common::v1::RuleMode_IsValid(rule.mode())) errors.Add(at + "mode", "must be a mode");
-    if (rule.probe_ids_size() > 16) errors.Add(at + "probe_ids", "at most 16");
-    if (rule.eps_nanonats() < 0 || rule.bound_micro() < 0) errors.Add(at + "bound", "must be >= 0");
+    CheckFloorRule(rule, at, errors);
   }
 }
 
@@ -308,6 +351,7 @@ absl::StatusOr<Signed<Mandate>> ParseMandate(const common::v1::SignedDocument& p
   m.not_before = absl::FromUnixMicros(body.not_before_us());
   m.expires = absl::FromUnixMicros(body.expires_us());
   m.document = crypto::DocumentDigest(opened.document);
+  m.delegation_depth = body.delegation_depth();
   return Signed<Mandate>{std::move(opened.document), std::move(m)};
 }
 

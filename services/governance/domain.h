@@ -87,6 +87,7 @@ struct Mandate {
   absl::Time expires;
   absl::Time revoked = absl::UnixEpoch();  // the epoch: it stands
   EventId event;
+  int64_t delegation_depth = 0;  // as signed; read from the document where it is needed later
 
   bool IsRevoked() const { return revoked != absl::UnixEpoch(); }
 };

@@ -42,6 +42,21 @@ absl::StatusOr<Agent> NeedAgent(pg::Transaction& tx, const AgentId& id) {
   return *found;
 }
 
+// Itself, services, and founders of a cooperative that it has asked to join.
+absl::StatusOr<bool> MaySeeName(pg::Transaction& tx, const rpc::Call& call,
+                                const Principal& principal) {
+  if (call.identity.kind == rpc::IdentityKind::kService) return true;
+  if (call.identity.principal == principal.id) return true;
+  if (call.identity.kind != rpc::IdentityKind::kPrincipal) return false;
+  ASSIGN_OR_RETURN(const std::vector<CooperativeId> founded,
+                   FoundedBy(tx, call.identity.public_key));
+  for (const CooperativeId& cooperative : founded) {
+    ASSIGN_OR_RETURN(const auto member, FindMember(tx, cooperative, principal.id));
+    if (member && member->state != MembershipState::kLeft) return true;
+  }
+  return false;
+}
+
 // One membership step: what is allowed, the next state, and its entry.
 struct Step {
   uint16_t kind;
@@ -130,14 +145,13 @@ grpc::Status GovernanceService::GetPrincipal(grpc::ServerContext* context,
   return rpc::Handle(context, env_.calls, [&](const rpc::Call& call) -> absl::Status {
     ASSIGN_OR_RETURN(const PrincipalId id,
                      ParseId<PrincipalId>(request->principal_id(), "principal_id"));
-    ASSIGN_OR_RETURN(const Principal found,
-                     env_.db.Transact(call.deadline, [&](pg::Transaction& tx) {
-                       return NeedPrincipal(tx, id);
-                     }));
-    const bool may_see_name = call.identity.kind == rpc::IdentityKind::kService ||
-                              call.identity.principal == found.id;
-    ToProto(found, may_see_name, *response->mutable_principal());
-    return absl::OkStatus();
+    return env_.db.Transact(call.deadline, [&](pg::Transaction& tx) -> absl::Status {
+      ASSIGN_OR_RETURN(const Principal found, NeedPrincipal(tx, id));
+      ASSIGN_OR_RETURN(const bool may_see_name, MaySeeName(tx, call, found));
+      response->Clear();
+      ToProto(found, may_see_name, *response->mutable_principal());
+      return absl::OkStatus();
+    });
   });
 }
 
@@ -399,6 +413,9 @@ grpc::Status GovernanceService::GrantMandate(grpc::ServerContext* context,
                          MembershipState::kMember) {
         return Error("NOT_A_MEMBER", "a mandate needs a membership with current consent");
       }
+      ASSIGN_OR_RETURN(const StoredParameters stored, LoadParameters(tx, cooperative.id));
+      ASSIGN_OR_RETURN(const auto parameters, config::ParameterSet::FromTexts(stored.values));
+      RETURN_IF_ERROR(CheckMandateLimits(mandate, parameters));
       RETURN_IF_ERROR(StoreDocument(tx, wanted.document));
       RETURN_IF_ERROR(PutMandate(tx, mandate, call.now));
       crypto::EntryBuilder once = entry;
@@ -427,10 +444,10 @@ grpc::Status GovernanceService::RevokeMandate(grpc::ServerContext* context,
       if (!mandate) return Error("NOT_FOUND", "no such mandate");
       RETURN_IF_ERROR(RequireSigner(call, wanted.document, mandate->principal));
       ASSIGN_OR_RETURN(const auto granted, FindDocument(tx, mandate->document));
-      if (!mandate->IsRevoked()) {
+      ASSIGN_OR_RETURN(const bool first, governance::RevokeMandate(tx, mandate->id, call.now));
+      if (first) {
         mandate->revoked = call.now;
         RETURN_IF_ERROR(StoreDocument(tx, wanted.document));
-        RETURN_IF_ERROR(governance::RevokeMandate(tx, mandate->id, call.now));
         crypto::EntryBuilder once = entry;
         RETURN_IF_ERROR(Log(tx, once.Cooperative(mandate->cooperative)
                                     .Subject(mandate->id)

@@ -111,6 +111,9 @@ absl::StatusOr<std::vector<Member>> ListMembers(pg::Transaction& tx,
 }
 
 absl::Status PutMandate(pg::Transaction& tx, const Mandate& m, absl::Time now) {
+  // Of two grants at once the second replaces the first.
+  RETURN_IF_ERROR(tx.AdvisoryLock(pg::AdvisoryKey(
+      absl::StrCat("governance.mandate/", m.cooperative.ToString(), "/", m.agent.ToString()))));
   RETURN_IF_ERROR(tx.Exec(kReplaceStanding, m.cooperative, m.agent, now).status());
   ASSIGN_OR_RETURN(const int64_t inserted,
                    tx.ExecAffected(kInsertMandate, m.id, m.cooperative, m.principal, m.agent,
@@ -132,8 +135,9 @@ absl::StatusOr<std::optional<Mandate>> FindStandingMandate(pg::Transaction& tx,
   return OptionalMandate(tx.ExecOptional(sql, cooperative, agent));
 }
 
-absl::Status RevokeMandate(pg::Transaction& tx, const MandateId& id, absl::Time now) {
-  return tx.Exec(kRevoke, id, now).status();
+absl::StatusOr<bool> RevokeMandate(pg::Transaction& tx, const MandateId& id, absl::Time now) {
+  ASSIGN_OR_RETURN(const int64_t revoked, tx.ExecAffected(kRevoke, id, now));
+  return revoked == 1;
 }
 
 absl::StatusOr<std::vector<Mandate>> ListMandates(pg::Transaction& tx,

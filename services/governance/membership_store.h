@@ -38,7 +38,8 @@ absl::StatusOr<std::optional<Mandate>> FindMandate(pg::Transaction& tx, const Ma
 absl::StatusOr<std::optional<Mandate>> FindStandingMandate(pg::Transaction& tx,
                                                            const CooperativeId& cooperative,
                                                            const AgentId& agent);
-absl::Status RevokeMandate(pg::Transaction& tx, const MandateId& id, absl::Time now);
+// False where it was revoked or replaced before.
+absl::StatusOr<bool> RevokeMandate(pg::Transaction& tx, const MandateId& id, absl::Time now);
 // By id, after `after`. `agent` zero: all agents. `in_force`: standing, within its time at `now`,
 // agent not paused, member with current consent.
 absl::StatusOr<std::vector<Mandate>> ListMandates(pg::Transaction& tx,

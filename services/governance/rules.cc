@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "libs/base/errors.h"
 
 namespace rochdale::governance {
@@ -35,6 +36,20 @@ Authority CheckAuthority(const AuthorityFacts& facts, int action, absl::Time now
   if (now < mandate->not_before) return {false, "MANDATE_MISSING"};
   if (now >= mandate->expires) return {false, "MANDATE_EXPIRED"};
   return {true, ""};
+}
+
+absl::Status CheckMandateLimits(const Mandate& mandate, const config::ParameterSet& parameters) {
+  FieldErrors errors;
+  const absl::Duration longest = parameters.Duration("mandate.max_duration_ms");
+  if (mandate.expires - mandate.not_before > longest) {
+    errors.Add("expires_us", absl::StrCat("at most ", absl::FormatDuration(longest),
+                                          " after not_before_us"));
+  }
+  const int64_t deepest = parameters.Int("mandate.max_delegation_depth");
+  if (mandate.delegation_depth > deepest) {
+    errors.Add("delegation_depth", absl::StrCat("at most ", deepest));
+  }
+  return errors.ToStatus();
 }
 
 absl::Status MayRequest(const std::optional<Member>& member) {

@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "libs/config/parameters.h"
 #include "services/governance/domain.h"
 
 namespace rochdale::governance {
@@ -29,6 +30,10 @@ struct Authority {
 // Precedence: NOT_FOUND, AGENT_PAUSED, NOT_A_MEMBER, CONSENT_OUTDATED, MANDATE_MISSING,
 // MANDATE_EXPIRED. A mandate holds from not_before (inclusive) to expires (exclusive).
 Authority CheckAuthority(const AuthorityFacts& facts, int action, absl::Time now);
+
+// BAD_REQUEST where a mandate is longer or may be handed on further than the cooperative allows
+// (mandate.max_duration_ms, mandate.max_delegation_depth).
+absl::Status CheckMandateLimits(const Mandate& mandate, const config::ParameterSet& parameters);
 
 // Membership steps; MEMBERSHIP_STATE where the step does not follow. Asking again after leaving is
 // allowed.
