@@ -1,0 +1,138 @@
+"""The ten lines, exports, audits and the command against rochdale-standalone with its PostgreSQL.
+Skipped where the server is not built."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rochdale
+from rochdale import audit, cli, errors, export
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PROGRAMS = Path(os.environ.get("ROCHDALE_PROGRAMS", ROOT / "build" / "release" / "bin"))
+ROUNDS, REVENUE = 2, 1_000_000_000
+
+pytestmark = pytest.mark.skipif(not (PROGRAMS / "rochdale-standalone").exists(),
+                                reason="rochdale-standalone is not built")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A cooperative after two rounds and one settled epoch."""
+    sys.path.insert(0, str(ROOT / "tests" / "system"))
+    from cooperative import Server, World
+    folder = tmp_path_factory.mktemp("sdk")
+    for path in (folder, folder.parent, folder.parent.parent):
+        path.chmod(0o755)
+    with Server(folder / "data") as server:
+        world = World(server).found()
+        world.start_training(rounds=ROUNDS)
+        world.play(1)
+        world.play(ROUNDS)
+        world.settle(1, ROUNDS, revenue=REVENUE)
+        yield world
+        world.close()
+
+
+@pytest.fixture
+def paid(world):
+    """(member, statement) of one who was paid."""
+    for member in world.members:
+        for statement in world.principal(member).statement():
+            if statement.payment_microtokens:
+                return member, statement
+    raise AssertionError("nobody was paid")
+
+
+@pytest.fixture(scope="module")
+def bundle(world, tmp_path_factory):
+    out = tmp_path_factory.mktemp("export") / "bundle"
+    return export.export(world.founder, world.slug, out, all_statements=True), out
+
+
+def test_statements_add_up(world):
+    found = [s for m in world.members for s in world.principal(m).statement()]
+    assert sum(s.payment_microtokens for s in found) == REVENUE
+    assert all(s.paid for s in found if s.payment_microtokens)
+
+
+def test_an_agent_sees_its_updates_explained_and_proved(world, paid):
+    member, statement = paid
+    client = world.agent(member)
+    for line in statement.lines:
+        update = client.update(line.update_id)
+        assert update.explain().startswith(f"update {update.id}: ")
+        for step, receipt in update.receipts().items():
+            found = client.verify(receipt)
+            assert found and found.pinned, (step, found.detail)
+            assert not client.verify(receipt.to_text().replace("index ", "index 9"))
+    csv = client.statement().to_csv()
+    assert all(line.update_id in csv for line in statement.lines)
+
+
+def test_reasons_of_the_real_services(world):
+    member = world.members[0]
+    agent = world.agent(member)
+    with pytest.raises(errors.NotFound):
+        agent.update(world.id("nothing"))
+    with pytest.raises(errors.RoundUnavailable):
+        agent.round().join(timeout=0.5)
+    with pytest.raises(errors.AlreadyExists):
+        with world.connect(member.key) as again:
+            again.admin.register_principal("Again")
+    with pytest.raises(errors.Unauthenticated):
+        with world.connect(rochdale.KeyPair.generate(),
+                           f"agent:{member.agent_id}") as stranger:
+            stranger.statement()
+    with pytest.raises(errors.TransferRefused) as caught:
+        world.founder.admin.transfer(world.source_account(), world.pool().account_id, 10**15,
+                                     "REVENUE")
+    assert caught.value.reason == "INSUFFICIENT_FUNDS"
+
+
+def test_the_bundle_satisfies_the_verifier(world, bundle):
+    report, out = bundle
+    assert report.credits >= 1 and report.rounds == ROUNDS and report.statements >= 1
+    verifier = PROGRAMS / "rochdale-verify"
+    if not verifier.exists():
+        pytest.skip("rochdale-verify is not built")
+    key = out.parent / "log.vkey"
+    key.write_text(world.server.log_key + "\n")
+    done = subprocess.run([verifier, "bundle", out, "--origin-key", world.server.log_key],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{report}"
+
+
+def test_the_chain_of_every_payment(world, bundle):
+    source = audit.BundleSource(bundle[1], world.server.log_key)
+    for member in world.members:
+        for statement in world.principal(member).statement():
+            if not statement.payment_microtokens:
+                continue
+            for place in (source, audit.OnlineSource(world.founder)):
+                chain = audit.chain(place, statement.transfer_id)
+                assert chain.ok, str(chain)
+                assert chain.authorities == [(member.principal_id, member.key.public_hex)]
+
+
+def test_the_command(world, paid, bundle, capsys, tmp_path, monkeypatch):
+    member, statement = paid
+    monkeypatch.setenv("ROCHDALE_KEY", str(member.key.save(tmp_path / "key")))
+    monkeypatch.setenv("ROCHDALE_IDENTITY", f"principal:{member.principal_id}")
+    monkeypatch.setenv("ROCHDALE_COOPERATIVE", world.slug)
+    update = statement.lines[0].update_id
+    receipt = str(tmp_path / "receipt")
+    for words in (["whoami"], ["coop", "show"], ["round", "show"], ["round", "show", "1"],
+                  ["update", "show", update], ["statement"], ["parameters", "list"],
+                  ["receipt", update, "--out", receipt], ["verify", "receipt", receipt],
+                  ["audit", "chain", "--payment", statement.transfer_id],
+                  ["export", "--out", str(tmp_path / "own"), "--quiet"]):
+        assert cli.main([*words, "--target", world.server.target, "--json"]) == 0, words
+        json.loads(capsys.readouterr().out)
+    # Nobody else's statements are in a member's own bundle.
+    own = [f.name for f in (tmp_path / "own" / "statements").iterdir()]
+    assert own and all(member.principal_id in name for name in own)
