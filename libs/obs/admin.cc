@@ -1,62 +1,68 @@
 #include "libs/obs/admin.h"
 
-#include <civetweb.h>
+#include <arpa/inet.h>
+#include <microhttpd.h>
+#include <netinet/in.h>
 
-#include <mutex>
+#include <cstring>
+#include <string>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
+// libmicrohttpd and not the CivetWeb that comes with prometheus-cpp: CivetWeb's threads have a stack
+// of 100 KiB, which the thread-local storage of a process that links torch fills up.
+
 namespace rochdale::obs {
 namespace {
 
-int Answer(mg_connection* connection, int code, const char* phrase, absl::string_view type,
-           const std::string& body) {
-  mg_printf(connection,
-            "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-            "Cache-Control: no-store\r\nConnection: close\r\n\r\n",
-            code, phrase, std::string(type).c_str(), body.size());
-  mg_write(connection, body.data(), body.size());
-  return code;
-}
+constexpr unsigned kTimeoutSeconds = 10;
+constexpr unsigned kConnectionsMax = 64;
+constexpr char kText[] = "text/plain; charset=utf-8";
 
-// CivetWeb counts its users in the process.
-void InitOnce() {
-  static std::once_flag once;
-  std::call_once(once, [] { mg_init_library(0); });
+MHD_Result Answer(MHD_Connection* connection, unsigned code, const char* type,
+                  const std::string& body) {
+  MHD_Response* response = MHD_create_response_from_buffer(
+      body.size(), const_cast<char*>(body.data()), MHD_RESPMEM_MUST_COPY);
+  if (response == nullptr) return MHD_NO;
+  MHD_add_response_header(response, "Content-Type", type);
+  MHD_add_response_header(response, "Cache-Control", "no-store");
+  const MHD_Result queued = MHD_queue_response(connection, code, response);
+  MHD_destroy_response(response);
+  return queued;
 }
 
 }  // namespace
 
 struct AdminServer::State {
-  const Metrics* metrics;
+  const Metrics* metrics = nullptr;
   Readiness ready;
-  mg_context* http = nullptr;
+  MHD_Daemon* http = nullptr;
 
-  static int Handle(mg_connection* connection, void* self) {
-    return static_cast<State*>(self)->Respond(connection);
+  static MHD_Result Handle(void* self, MHD_Connection* connection, const char* path,
+                           const char* method, const char* version, const char* data,
+                           size_t* data_size, void** request) {
+    return static_cast<const State*>(self)->Respond(connection, path, method);
   }
 
-  int Respond(mg_connection* connection) const {
-    constexpr absl::string_view kText = "text/plain; charset=utf-8";
-    const mg_request_info* request = mg_get_request_info(connection);
-    const absl::string_view method = request->request_method, path = request->local_uri;
+  MHD_Result Respond(MHD_Connection* connection, absl::string_view path,
+                     absl::string_view method) const {
     if (method != "GET" && method != "HEAD") {
-      return Answer(connection, 405, "Method Not Allowed", kText, "only GET\n");
+      return Answer(connection, MHD_HTTP_METHOD_NOT_ALLOWED, kText, "only GET\n");
     }
     if (path == "/metrics") {
-      return Answer(connection, 200, "OK", "text/plain; version=0.0.4; charset=utf-8",
+      return Answer(connection, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8",
                     metrics->Expose());
     }
-    if (path == "/healthz") return Answer(connection, 200, "OK", kText, "ok\n");
+    if (path == "/healthz") return Answer(connection, MHD_HTTP_OK, kText, "ok\n");
     if (path == "/readyz") {
       const absl::Status status = ready();
-      if (status.ok()) return Answer(connection, 200, "OK", kText, "ready\n");
-      return Answer(connection, 503, "Service Unavailable", kText,
+      if (status.ok()) return Answer(connection, MHD_HTTP_OK, kText, "ready\n");
+      return Answer(connection, MHD_HTTP_SERVICE_UNAVAILABLE, kText,
                     absl::StrCat("not ready: ", status.message(), "\n"));
     }
-    return Answer(connection, 404, "Not Found", kText,
+    return Answer(connection, MHD_HTTP_NOT_FOUND, kText,
                   "nothing here; see /metrics, /healthz, /readyz\n");
   }
 };
@@ -64,34 +70,44 @@ struct AdminServer::State {
 AdminServer::AdminServer() : state_(std::make_unique<State>()) {}
 
 AdminServer::~AdminServer() {
-  if (state_->http != nullptr) mg_stop(state_->http);
+  if (state_->http != nullptr) MHD_stop_daemon(state_->http);
 }
 
 absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(const AdminOptions& options,
                                                                 const Metrics& metrics,
                                                                 Readiness ready) {
-  InitOnce();
   std::unique_ptr<AdminServer> server(new AdminServer());
   server->state_->metrics = &metrics;
   server->state_->ready = std::move(ready);
-  const std::string host = absl::StrContains(options.address, ':')
-                               ? absl::StrCat("[", options.address, "]")
-                               : options.address;
-  const std::string listen = absl::StrCat(host, ":", options.port);
-  const char* settings[] = {"listening_ports",    listen.c_str(), "num_threads", "2",
-                            "request_timeout_ms", "10000",        "max_request_size", "8192",
-                            nullptr};
-  const mg_callbacks callbacks = {};
-  server->state_->http = mg_start(&callbacks, nullptr, settings);
+  sockaddr_in v4 = {};
+  sockaddr_in6 v6 = {};
+  v4.sin_family = AF_INET;
+  v6.sin6_family = AF_INET6;
+  v4.sin_port = v6.sin6_port = htons(static_cast<uint16_t>(options.port));
+  const bool is_v6 = absl::StrContains(options.address, ':');
+  if (inet_pton(is_v6 ? AF_INET6 : AF_INET, options.address.c_str(),
+                is_v6 ? static_cast<void*>(&v6.sin6_addr) : &v4.sin_addr) != 1) {
+    return absl::UnavailableError(
+        absl::StrCat("the admin address ", options.address, " is not an IP address"));
+  }
+  const sockaddr* address = is_v6 ? reinterpret_cast<const sockaddr*>(&v6)
+                                  : reinterpret_cast<const sockaddr*>(&v4);
+  unsigned flags = MHD_USE_AUTO_INTERNAL_THREAD;
+  if (is_v6) flags |= MHD_USE_IPv6;
+  server->state_->http = MHD_start_daemon(
+      flags, 0, nullptr, nullptr, &State::Handle, server->state_.get(), MHD_OPTION_SOCK_ADDR,
+      address, MHD_OPTION_CONNECTION_TIMEOUT, kTimeoutSeconds, MHD_OPTION_CONNECTION_LIMIT,
+      kConnectionsMax, MHD_OPTION_THREAD_POOL_SIZE, 2u, MHD_OPTION_END);
   if (server->state_->http == nullptr) {
-    return absl::UnavailableError(absl::StrCat("cannot serve the admin port on ", listen));
+    return absl::UnavailableError(absl::StrCat("cannot serve the admin port on ", options.address,
+                                               ":", options.port, ": ", std::strerror(errno)));
   }
-  mg_set_request_handler(server->state_->http, "**", &State::Handle, server->state_.get());
-  mg_server_port ports[1] = {};
-  if (mg_get_server_ports(server->state_->http, 1, ports) < 1) {
-    return absl::UnavailableError(absl::StrCat("no bound admin port on ", listen));
+  const MHD_DaemonInfo* bound =
+      MHD_get_daemon_info(server->state_->http, MHD_DAEMON_INFO_BIND_PORT);
+  if (bound == nullptr || bound->port == 0) {
+    return absl::UnavailableError(absl::StrCat("no bound admin port on ", options.address));
   }
-  server->port_ = ports[0].port;
+  server->port_ = bound->port;
   return server;
 }
 
