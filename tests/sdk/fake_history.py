@@ -140,7 +140,7 @@ class FinishedCooperative(FakeCooperative):
                     amount=PAID, transfer_kind=3)
         self.statement = pay.Statement(
             epoch_id=self.epoch_id, principal_id=p, payment_microtokens=PAID, credit_nanonats=700,
-            credit_sum_nanonats=700, transfer_id=self.transfer_id,
+            credit_sum_nanonats=700, transfer_id=self.transfer_id, paid=True,
             entry=protos.common.EntryRef(event_id=statement),
             lines=[pay.StatementLine(round_number=1, update_id=self.update_id, outcome="APPLIED")])
         for number in range(300):  # so that the tree has more than one tile
@@ -202,3 +202,14 @@ class FinishedCooperative(FakeCooperative):
 
     def ListStatements(self, request, context):
         return pay.ListStatementsResponse(statements=[self.statement])
+
+    def GetStatement(self, request, context):
+        assert (request.epoch_id, request.principal_id) == (self.epoch_id, self.principal_id)
+        proved = pay.Statement()
+        proved.CopyFrom(self.statement)
+        proved.distribution_proof.append(bytes(32))
+        return pay.GetStatementResponse(statement=proved)
+
+    def GetTransfer(self, request, context):
+        return led.GetTransferResponse(transfer=led.Transfer(
+            transfer_id=request.transfer_id, log_index=len(self.leaves) - 301))

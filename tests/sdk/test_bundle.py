@@ -67,6 +67,7 @@ def test_a_bundle_is_what_the_page_says(finished, exported):
     statement = json.loads((out / "statements" / f"{finished.epoch_id}.{finished.principal_id}.json"
                             ).read_bytes())
     assert statement["payment_microtokens"] == "1500000"
+    assert statement["distribution_proof"] == ["A" * 43 + "="]
     # Nobody's name is in it.
     assert not any(b"Ada" in f.read_bytes() for f in out.rglob("*") if f.is_file())
     assert report.documents == len(list((out / "documents").iterdir()))

@@ -306,3 +306,46 @@ def test_waiting_outlives_a_server_that_is_away(fake, agent):
     fake.decide(update.id, "APPLIED", "ALLOW")
     fake.faults["GetUpdate"] = [UNAVAILABLE] * (transport.ATTEMPTS_MAX + 1)
     assert update.wait(timeout=5).state == "APPLIED"
+
+
+class Model:
+    """What take_part needs of a PyTorch model."""
+
+    def __init__(self):
+        self.parameters = {}
+
+    def load_state_dict(self, state):
+        self.parameters = {name: np.array(value) for name, value in state.items()}
+
+    def state_dict(self):
+        return self.parameters
+
+
+def test_training_loop(fake, agent):
+    model = Model()
+
+    def train(model, task):
+        assert rochdale.training.TimeLeft(task)()
+        model.parameters = {n: a + np.float32(0.5) for n, a in model.parameters.items()}
+        threading.Timer(0.5, lambda: fake.decide(next(iter(fake.updates)), "APPLIED",
+                                                 "ALLOW")).start()
+        return 12
+
+    updates = list(rochdale.training.take_part(agent, model, train, rounds=1, cooperative="demo",
+                                               join_timeout=5, wait_timeout=5))
+    assert [u.state for u in updates] == ["APPLIED"]
+    commitment = documents.decode(fake.requests["CommitUpdate"][0].commitment)
+    assert commitment.sample_count == 12
+    with pytest.raises(errors.RoundUnavailable):
+        next(rochdale.training.take_part(agent, model, train, join_timeout=0.3))
+
+
+def test_torch_state_dicts(fake, agent):
+    torch = pytest.importorskip("torch")
+    task = agent.round("demo").join(timeout=5)
+    state = task.checkpoint("torch")
+    assert all(isinstance(value, torch.Tensor) for value in state.values())
+    state["0.bias"] += 1
+    delta = safetensors.load(task.prepare(state).blob)
+    np.testing.assert_array_equal(delta["0.bias"], np.ones(3, "f4"))
+    np.testing.assert_array_equal(delta["0.weight"], np.zeros((3, 4), "f4"))

@@ -8,7 +8,7 @@
 Needs the generated code: scripts/generate-sdk in the repository.
 """
 
-from rochdale import aio, errors
+from rochdale import aio, errors, training
 from rochdale.client import Client, Cooperative, connect
 from rochdale.errors import RochdaleError
 from rochdale.keys import KeyPair
@@ -20,4 +20,5 @@ from rochdale.transport import Tls
 __version__ = "0.1.0"
 
 __all__ = ["Client", "Cooperative", "KeyPair", "Receipt", "RochdaleError", "Statements",
-           "Submission", "Task", "Tls", "Update", "Verification", "aio", "connect", "errors"]
+           "Submission", "Task", "Tls", "Update", "Verification", "aio", "connect", "errors",
+           "training"]

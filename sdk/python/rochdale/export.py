@@ -50,10 +50,10 @@ class Exporter:
         if self._partial.exists():
             shutil.rmtree(self._partial)
         self._partial.mkdir(parents=True)
-        statements = self._collect_statements()
+        statements = [self._proved(s) for s in self._collect_statements()]
         updates, events = self._collect_updates()
         events |= {s.entry.event_id for s in statements}
-        head, key = self._wait_for_head(events - {""})
+        head, key = self._wait_for_head(events - {""}, self._paid_until(statements))
         self._write_log(head, key)
         evidence = [self._write_evidence(*item) for item in sorted(self._evidence.items())]
         self._write_decisions()
@@ -98,6 +98,21 @@ class Exporter:
                 pay.ListStatementsRequest(epoch_id=epoch.epoch_id), "statements")
         return found
 
+    def _proved(self, statement):
+        """The same statement with its proof under the distribution root, which lists leave out."""
+        return self._transport.call("payout", "GetStatement", pay.GetStatementRequest(
+            epoch_id=statement.epoch_id, principal_id=statement.principal_id)).statement
+
+    def _paid_until(self, statements) -> int:
+        """The size that the log must have so that it shows every payment of these statements."""
+        size = 0
+        for statement in statements:
+            if statement.paid and statement.transfer_id:
+                transfer = self._transport.call("ledger", "GetTransfer", led.GetTransferRequest(
+                    transfer_id=statement.transfer_id)).transfer
+                size = max(size, transfer.log_index + 1)
+        return size
+
     def _write_evidence(self, round_id: str, digest: str):
         response = self._patiently("attribution", "GetEvidence",
                                    att.GetEvidenceRequest(round_id=round_id))
@@ -139,10 +154,9 @@ class Exporter:
 
     # ---- The log ----
 
-    def _wait_for_head(self, events: set):
-        """A signed head that covers every one of these entries."""
+    def _wait_for_head(self, events: set, needed: int):
+        """A signed head of at least `needed` entries that covers every one of these events."""
         deadline = time.monotonic() + LOG_WAIT_SECONDS
-        needed = 0
         for event in sorted(events):
             while True:
                 try:
