@@ -1,7 +1,6 @@
 #include "libs/config/parameters.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -11,9 +10,7 @@
 namespace rochdale::config {
 namespace {
 
-constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
 constexpr int64_t kSecond = 1'000, kMinute = 60 * kSecond, kHour = 60 * kMinute, kDay = 24 * kHour;
-constexpr int64_t kToken = 1'000'000;  // micro-tokens
 constexpr int64_t kGiB = int64_t{1} << 30;
 constexpr int64_t kAll = 10'000;  // basis points
 
@@ -41,22 +38,9 @@ std::vector<ParameterInfo> Table() {
        "Fewest admitted updates of a round that is not ABANDONED."},
       {"round.close_early", kBool, 0, 0, 1, kCooperative, kNone,
        "A state ends as soon as every member agent that is expected has acted."},
-      {"round.max_candidates", kInt, 4, 1, 16, kCooperative, kDown,
-       "Most candidate updates in one offer (k)."},
-      {"round.max_updates", kInt, 1'000, 1, 100'000, kCooperative, kDown,
-       "Most offers that one round takes."},
-      {"round.no_improvement_alarm", kInt, 5, 1, 1'000, kCooperative, kDown,
-       "Rounds without improvement after which an exception is raised."},
-      {"traversal.max_reruns", kInt, 3, 0, 100, kCooperative, kNone,
-       "Most re-runs of a traversal round without its refused nodes, then ABANDONED."},
-      // Updates and aggregation.
+      // Updates.
       {"update.max_bytes", kInt, 2 * kGiB, 1'024, 64 * kGiB, kCooperative, kDown,
        "Largest update, in bytes."},
-      {"update.max_live_per_principal", kInt, 1, 1, 100, kCooperative, kDown,
-       "Live updates of one principal in one round."},
-      {"aggregation.rule", kText, 0, 0, 5, kCooperative, kNone,
-       "How the admitted updates of a round become one step.",
-       {"mean", "sample_weighted", "credit_weighted", "trimmed_mean", "median", "multi_krum"}},
       {"clip.norm_factor_micro", kMicro, 1'000'000, 1'000, 1'000'000'000, kCooperative, kDown,
        "An update is clipped to this times the lower median norm of the round."},
       // Credit.
@@ -69,10 +53,6 @@ std::vector<ParameterInfo> Table() {
        "An update is HARMFUL where phi + z s < 0."},
       {"credit.z_bound_micro", kMicro, 1'960'000, 0, 10'000'000, kCooperative, kUp,
        "A credit counts by max(phi - z s, 0)."},
-      {"credit.shapley_exact_max", kInt, 10, 1, 16, kCooperative, kNone,
-       "Most contributors for exact Shapley; above it permutations are sampled."},
-      {"credit.shapley_permutations", kInt, 2'000, 2, 1'000'000, kCooperative, kUp,
-       "Permutations of sampled Shapley, in antithetic pairs."},
       // Validation data.
       {"validation.rows_per_round", kInt, 4'000, 1, 10'000'000, kCooperative, kUp,
        "Rows drawn from the sealed pool for one round's settlement."},
@@ -93,8 +73,6 @@ std::vector<ParameterInfo> Table() {
        "Refused above: norm as a multiple of the round's lower median."},
       {"value.effect_eps_nanonats", kInt, 10'000'000, 0, 10'000'000'000, kCommunity, kDown,
        "A probe's loss may rise by this under an update."},
-      {"value.effect_near_iid", kBool, 0, 0, 1, kCooperative, kUp,
-       "Shards are near-IID: value effect on the cooperative's own probes refuses outright."},
       {"value.direction_eps_micro", kMicro, 200'000, 0, 1'000'000, kCommunity, kDown,
        "Bound of <delta, g> as a part of |delta| |g| on the cooperative's probes."},
       {"value.direction_protected_eps_micro", kMicro, 100'000, 0, 1'000'000, kCommunity, kDown,
@@ -103,79 +81,16 @@ std::vector<ParameterInfo> Table() {
        "The loss gap between declared groups may widen by this."},
       {"fit.threshold_micro", kMicro, 0, -1'000'000, 1'000'000, kCommunity, kUp,
        "Smallest fit of an update for its own principal, from -1 to 1."},
-      {"rules.max_per_scope", kInt, 64, 1, 1'000, kCommunity, kDown,
-       "Most rules in a pack or a profile."},
-      {"rules.budget_operations", kInt, 1'000'000'000'000, 1'000'000, kMax, kCooperative, kDown,
-       "Operations that deciding one update may cost."},
-      {"preflight.per_hour", kInt, 60, 0, 100'000, kCooperative, kDown,
-       "Preflights of one principal in an hour."},
-      {"probe.max_bytes", kInt, 64 << 20, 1'024, kGiB, kCooperative, kDown,
-       "Largest probe data set, in bytes."},
-      {"fairness.impact_ratio_min_bp", kBasisPoints, 8'000, 0, kAll, kCooperative, kUp,
-       "Four-fifths alarm: smallest ratio of admission rates between groups."},
-      // Membership, mandates, trust.
+      // Membership and mandates.
       {"membership.join_policy", kText, 0, 0, 2, kCooperative, kUp,
        "Who lets a new member in.", {"open", "sponsor", "vote"}},
-      {"membership.kyc_required_for_pay", kInt, 0, 0, 3, kCooperative, kUp,
-       "KYC level below which a share is withheld in escrow."},
-      {"membership.max_members", kInt, 1'000'000, 1, 100'000'000, kCooperative, kDown,
-       "Most members of one cooperative."},
       {"mandate.max_duration_ms", kDurationMs, 366 * kDay, kMinute, 3'660 * kDay, kNetwork, kDown,
        "Longest life of a mandate."},
       {"mandate.max_delegation_depth", kInt, 3, 0, 16, kNetwork, kDown,
        "Deepest chain of delegated mandates."},
-      {"weights.keepers", kInt, 5, 1, 100, kCooperative, kNone, "Weight keepers (n)."},
-      {"weights.threshold", kInt, 3, 1, 100, kCooperative, kUp,
-       "Weight keepers who must sign (m of n)."},
-      {"token.max_age_ms", kDurationMs, 15 * kMinute, kMinute, 15 * kMinute, kNetwork, kDown,
-       "Longest life of an agent's token."},
-      // Proposals.
-      {"proposal.delay_ms", kDurationMs, kDay, 0, 90 * kDay, kNetwork, kUp,
-       "From a proposal to the start of its vote."},
-      {"proposal.voting_ms", kDurationMs, 7 * kDay, kMinute, 90 * kDay, kNetwork, kUp,
-       "How long a vote is open."},
-      {"proposal.extension_ms", kDurationMs, 2 * kDay, 0, 30 * kDay, kNetwork, kUp,
-       "Extension where the quorum is first reached late."},
-      {"proposal.timelock_ms", kDurationMs, 7 * kDay, 0, 365 * kDay, kNetwork, kUp,
-       "From a passed vote to its execution."},
-      {"proposal.timelock_strict_ms", kDurationMs, 30 * kDay, 0, 365 * kDay, kNetwork, kUp,
-       "The same for the strictest class."},
-      {"proposal.grace_ms", kDurationMs, 14 * kDay, kMinute, 365 * kDay, kNetwork, kDown,
-       "How long a passed proposal can be executed."},
-      {"proposal.threshold_bp", kBasisPoints, 10, 0, kAll, kNetwork, kUp,
-       "Part of the locked tokens that proposing takes."},
-      {"proposal.quorum_min_bp", kBasisPoints, 1'000, 0, kAll, kNetwork, kUp, "Smallest quorum."},
-      {"proposal.quorum_max_bp", kBasisPoints, 5'000, 0, kAll, kNetwork, kNone, "Largest quorum."},
-      {"proposal.veto_bp", kBasisPoints, 2'000, 1, kAll, kNetwork, kDown,
-       "Part of the snapshot whose veto revokes a queued proposal."},
       // Payout.
       {"payout.reserve_bp", kBasisPoints, 0, 0, kAll, kCooperative, kNone,
        "Part of a pool that stays in it when an epoch closes."},
-      {"payout.split_principal_bp", kBasisPoints, kAll, 0, kAll, kCooperative, kNone,
-       "Part of a share for the principal."},
-      {"payout.split_operator_bp", kBasisPoints, 0, 0, kAll, kCooperative, kNone,
-       "Part of a share for the operator of the agent."},
-      {"payout.split_model_bp", kBasisPoints, 0, 0, kAll, kCooperative, kNone,
-       "Part of a share for the contributors of the model."},
-      {"payout.split_data_bp", kBasisPoints, 0, 0, kAll, kCooperative, kNone,
-       "Part of a share for the contributors of data."},
-      {"payout.split_dividend_bp", kBasisPoints, 0, 0, kAll, kCooperative, kNone,
-       "Part of a share for a dividend to all members."},
-      {"payout.batch_max", kInt, 8'190, 1, 8'190, kNetwork, kNone,
-       "Transfers in one batch of a settlement."},
-      {"payout.appeal_window_ms", kDurationMs, 7 * kDay, 0, 90 * kDay, kNetwork, kUp,
-       "How long a credit or slash can be appealed."},
-      // Ledger.
-      {"ledger.kyc_limit_l1", kInt, 100 * kToken, 0, kMax, kNetwork, kDown,
-       "Outflow of a beneficial owner of KYC L1 in a UTC day, micro-tokens."},
-      {"ledger.kyc_limit_l2", kInt, 10'000 * kToken, 0, kMax, kNetwork, kDown,
-       "The same for L2, micro-tokens (L3 has no limit)."},
-      {"ledger.projection_staleness_ms", kDurationMs, kMinute, kSecond, kDay, kNetwork, kDown,
-       "A debit needs a projection of mandates and KYC younger than this."},
-      {"ledger.hold_max_ms", kDurationMs, 30 * kDay, kSecond, 366 * kDay, kNetwork, kDown,
-       "Longest timeout of a hold."},
-      {"ledger.checkpoint_interval_ms", kDurationMs, kSecond, 50, kMinute, kNetwork, kDown,
-       "How often a signed checkpoint is published."},
       // Workers.
       {"worker.lease_ms", kDurationMs, 30 * kSecond, 500, kHour, kNetwork, kNone,
        "A shard's lease; a worker sends heartbeats well within it."},

@@ -31,7 +31,7 @@ enum class ParameterType {
 // The widest body for which a value is set; a narrower one may only tighten.
 enum class ParameterScope { kNetwork, kCooperative, kCommunity };
 
-// Which direction makes a parameter stricter: deciding the class of vote of a change.
+// Which direction makes a parameter stricter.
 enum class Tightening { kNone, kDown, kUp };
 
 struct ParameterInfo {
@@ -96,7 +96,7 @@ class ParameterSet {
   std::map<std::string, int64_t, std::less<>> values_;
 };
 
-// Checks that hold between parameters (splits sum to 10,000 basis points, ...).
+// Checks that hold between parameters: none is needed by the present table, so any set is OK.
 // PARAMETER_OUT_OF_BOUNDS with the rule that is broken.
 absl::Status ValidateTogether(const ParameterSet& set);
 

@@ -103,7 +103,7 @@ class RunTokenVerifier {
 };
 
 struct AuthenticatorOptions {
-  absl::Duration token_age_max = absl::Minutes(15);  // governed: token.max_age_ms
+  absl::Duration token_age_max = absl::Minutes(15);  // the bound of the wire format
 };
 
 // Thread-safe. `workers` may be null: run tokens are refused then.

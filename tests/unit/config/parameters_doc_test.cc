@@ -13,8 +13,8 @@ namespace {
 std::string ParametersPage() {
   std::string page =
       "# Governed parameters\n\n"
-      "Every number of policy. A change is a proposal; services read the values through "
-      "governance.\n"
+      "Every number of policy. A change is signed by the founders of the cooperative; services\n"
+      "read the values through governance.\n"
       "Tightening says which way is stricter: a narrower scope may only go that way. Units stand\n"
       "last in the name: `_ms` milliseconds, `_bp` basis points, `_micro` millionths, `_nanonats`\n"
       "nano-nats, `_bytes` bytes. Made by `scripts/generate-docs` from "

@@ -42,15 +42,15 @@ TEST_CASE("defaults that the specification names", "[config]") {
   CHECK(set.Duration("round.reveal_ms") == absl::Minutes(15));
   CHECK(set.Int("round.min_updates") == 3);
   CHECK_FALSE(set.Bool("round.close_early"));
-  CHECK(set.Text("aggregation.rule") == "mean");
+  CHECK(set.Text("membership.join_policy") == "open");
   CHECK(set.Text("credit.preset") == "hardened");
   CHECK(set.Text("credit.estimator") == "shapley");
   CHECK(set.Micro("credit.z_gate_micro") == 1'960'000);
   CHECK(set.Micro("originality.r1_max_micro") == 600'000);
   CHECK(set.Int("update.max_bytes") == int64_t{2} << 30);
-  CHECK(set.Int("ledger.kyc_limit_l1") == 100'000'000);
-  CHECK(set.Duration("token.max_age_ms") == absl::Minutes(15));
-  CHECK(set.BasisPoints("payout.split_principal_bp") == 10'000);
+  CHECK(set.Int("validation.rows_per_round") == 4'000);
+  CHECK(set.Duration("mandate.max_duration_ms") == absl::Hours(24 * 366));
+  CHECK(set.BasisPoints("validation.visible_fraction_bp") == 2'000);
 }
 
 TEST_CASE("a value is checked against type and bounds", "[config]") {
@@ -104,21 +104,29 @@ TEST_CASE("a set holds what was set and the defaults otherwise", "[config]") {
 
 TEST_CASE("every bad value of a list is named", "[config]") {
   const auto set = ParameterSet::FromTexts(
-      {{"round.min_updates", "0"}, {"round.max_candidates", "99"}, {"round.close_early", "true"}});
+      {{"round.min_updates", "0"}, {"worker.max_attempts", "101"}, {"round.close_early", "true"}});
   CHECK(ReasonOf(set.status()) == "PARAMETER_OUT_OF_BOUNDS");
   CHECK(absl::StrContains(set.status().message(), "round.min_updates"));
-  CHECK(absl::StrContains(set.status().message(), "round.max_candidates"));
+  CHECK(absl::StrContains(set.status().message(), "worker.max_attempts"));
   CHECK_FALSE(absl::StrContains(set.status().message(), "close_early"));
 }
 
-TEST_CASE("parameters must fit together", "[config]") {
-  ParameterSet set;
-  REQUIRE(set.Set("payout.split_operator_bp", "500").ok());
-  CHECK(ReasonOf(ValidateTogether(set)) == "PARAMETER_OUT_OF_BOUNDS");
-  REQUIRE(set.Set("payout.split_principal_bp", "9500").ok());
-  CHECK(ValidateTogether(set).ok());
-  REQUIRE(set.Set("weights.threshold", "6").ok());
-  CHECK_FALSE(ValidateTogether(set).ok());
+TEST_CASE("any values within their bounds fit together", "[config]") {
+  ParameterSet low, high;
+  for (const ParameterInfo& info : Parameters()) {
+    INFO(info.name);
+    const auto text = [&info](int64_t number) {
+      ParameterInfo at = info;
+      at.default_number = number;
+      return DefaultText(at);
+    };
+    REQUIRE(low.Set(info.name, text(info.min)).ok());
+    REQUIRE(high.Set(info.name, text(info.max)).ok());
+    CHECK(low.AsText(info.name) == text(info.min));
+    CHECK(high.AsText(info.name) == text(info.max));
+  }
+  CHECK(ValidateTogether(low).ok());
+  CHECK(ValidateTogether(high).ok());
 }
 
 TEST_CASE("tightening has a direction", "[config]") {
@@ -126,7 +134,7 @@ TEST_CASE("tightening has a direction", "[config]") {
   CHECK(Tightens(down, 10, 9));
   CHECK(Tightens(down, 10, 10));
   CHECK_FALSE(Tightens(down, 10, 11));
-  const ParameterInfo& up = *FindParameter("proposal.timelock_ms");
+  const ParameterInfo& up = *FindParameter("validation.rows_per_round");
   CHECK(Tightens(up, 10, 11));
   CHECK_FALSE(Tightens(up, 10, 9));
   const ParameterInfo& none = *FindParameter("round.open_ms");
