@@ -94,17 +94,26 @@ def test_reasons_of_the_real_services(world):
     assert caught.value.reason == "INSUFFICIENT_FUNDS"
 
 
-def test_the_bundle_satisfies_the_verifier(world, bundle):
-    report, out = bundle
-    assert report.credits >= 1 and report.rounds == ROUNDS and report.statements >= 1
+def verify(bundle, world, *options):
     verifier = PROGRAMS / "rochdale-verify"
     if not verifier.exists():
         pytest.skip("rochdale-verify is not built")
-    key = out.parent / "log.vkey"
-    key.write_text(world.server.log_key + "\n")
-    done = subprocess.run([verifier, "bundle", out, "--origin-key", world.server.log_key],
+    return subprocess.run([verifier, "bundle", bundle, "--origin-key", world.server.log_key,
+                           *options],
                           capture_output=True, text=True)
+
+
+def test_the_bundle_satisfies_the_verifier(world, bundle):
+    report, out = bundle
+    assert report.credits >= 1 and report.rounds == ROUNDS and report.statements >= 1
+    done = verify(out, world)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{report}"
+    file = next((out / "credits").iterdir())
+    data = file.read_bytes()
+    file.write_bytes(data.replace(b'"credit_nanonats":', b'"credit_nanonats":1'))
+    done = verify(out, world)
+    file.write_bytes(data)
+    assert done.returncode != 0 and file.name in done.stdout + done.stderr
 
 
 def test_the_chain_of_every_payment(world, bundle):
@@ -136,3 +145,6 @@ def test_the_command(world, paid, bundle, capsys, tmp_path, monkeypatch):
     # Nobody else's statements are in a member's own bundle.
     own = [f.name for f in (tmp_path / "own" / "statements").iterdir()]
     assert own and all(member.principal_id in name for name in own)
+    # Other members' updates and the retired rows are for founders: nothing can be evaluated again.
+    done = verify(tmp_path / "own", world, "--credits", "0")
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

@@ -21,6 +21,7 @@ led, pay, rul = protos.ledger, protos.payout, protos.rule
 
 YEAR_SECONDS = 365 * 24 * 3600
 SETTLE_SECONDS = 600.0
+LOGGED_SECONDS = 30.0
 
 
 def new_id() -> str:
@@ -69,6 +70,22 @@ class Admin:
 
     def _cooperative_id(self, cooperative) -> str:
         return getattr(cooperative, "id", None) or self._client.cooperative(cooperative).id
+
+    def _wait_until_registered(self) -> None:
+        """Accounts and transfers rest on the registration's log entry, which comes through an
+        outbox a moment after the registration itself."""
+        entry = self._transport.call("governance", "GetPrincipal", gov.GetPrincipalRequest(
+            principal_id=self._client.principal_id)).principal.entry
+        deadline = time.monotonic() + LOGGED_SECONDS
+        while True:
+            try:
+                self._transport.call("ledger", "GetEntry",
+                                     led.GetEntryRequest(event_id=entry.event_id))
+                return
+            except errors.NotFound:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.1)
 
     # ---- Registry ----
 
@@ -259,6 +276,7 @@ class Admin:
     def open_account(self, label: str = "", kind: str = "PERSON", account_id=None,
                      asset: str = "token"):
         """Opens a ledger account of this principal."""
+        self._wait_until_registered()
         account = led.Account(account_id=account_id or new_id(),
                               owner_id=self._client.principal_id, type="ACCOUNT_TYPE_" + kind,
                               asset=asset, label=label)
@@ -274,6 +292,7 @@ class Admin:
                  kind: str = "SPEND", reference: str = "", transfer_id=None):
         """Signs and posts one transfer; TransferRefused with the ledger's word where it is not
         posted. Returns the TransferOutcome; its transfer_id is the idempotency key."""
+        self._wait_until_registered()
         order = self.sign(led.TransferOrder(
             transfers=[led.Transfer(
                 transfer_id=transfer_id or new_id(), debit_account_id=debit_account_id,

@@ -6,6 +6,7 @@ signature. Blobs and the log are streamed; a bundle that could not be finished i
 DIR.partial and never as DIR. Registrations of principals are not in it: they hold people's names.
 """
 
+import collections
 import hashlib
 import json
 import os
@@ -126,29 +127,30 @@ class Exporter:
         return json.loads(response.body)
 
     def _write_decisions(self) -> None:
+        hidden = 0
         for update_id, digest in sorted(self._decisions.items()):
             response = self._patiently("filter", "GetDecision",
                                        flt.GetDecisionRequest(update_id=update_id))
             if response is None or not response.decision.body:
-                self._withhold(f"decision on {update_id}: not shown to this caller")
+                hidden += 1
                 continue
             check_digest(f"decision on {update_id}", response.decision.body, digest)
             self._files.write(f"decisions/{update_id}.json", response.decision.body)
             self._report.decisions += 1
+        if hidden:
+            self._withhold(f"{hidden} decisions: not shown to this caller")
 
     def _patiently(self, service: str, method: str, request):
-        """A call about something that the log has: an entry may be a moment ahead of the state
-        that the service shows. None where the caller may not see it."""
+        """A call about something that the log has: evidence is logged a moment before its round is
+        closed. None where the caller may not see it."""
         deadline = time.monotonic() + STATE_WAIT_SECONDS
         while True:
             try:
                 return self._transport.call(service, method, request)
-            except errors.PermissionDenied:
+            except (errors.NotFound, errors.PermissionDenied):
                 return None
-            except (errors.NotFound, errors.FailedPrecondition) as error:
+            except errors.FailedPrecondition:
                 if time.monotonic() >= deadline:
-                    if isinstance(error, errors.NotFound):
-                        return None
                     raise
                 time.sleep(0.25)
 
@@ -260,16 +262,19 @@ class Exporter:
     def _write_documents(self) -> None:
         for agent in self._mandated & set(self._agents):
             self._documents[self._agents[agent]] = ("governance", "AGENT_REGISTERED")
+        missing = collections.Counter()
         for digest, (service, kind) in sorted(self._documents.items()):
             document = fetch_document(self._transport, service, digest)
             if document is None:
-                self._withhold(f"document {digest} of a {kind}: not shown to this caller")
+                missing[kind] += 1
                 continue
             if documents.digest(document) != digest or not documents.is_valid(document):
                 raise errors.VerificationFailed(f"document {digest} is not what the log names",
                                                 code="DATA_LOSS")
             self._files.write(f"documents/{digest}.json", documents.to_json(document))
             self._report.documents += 1
+        for kind, count in sorted(missing.items()):
+            self._withhold(f"{count} documents of {kind}: not shown to this caller")
 
     def _write_blobs(self, evidence: list, public: dict) -> None:
         for round_ in evidence:
