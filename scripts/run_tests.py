@@ -20,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON_TESTS = ["tests/unit/style", "tests/sdk", "sdk/python/tests"]
+SYSTEM_TESTS = "tests/system"  # against the server that was built
 PARALLEL = 2
 PYTHON_SECONDS_MAX = 1800
 SHOWN_LINES_MAX = 120
@@ -185,12 +186,13 @@ def ctest_jobs(build, logs, long):
     return parallel, serial, skipped
 
 
-def run_pytest(folder, logs, long):
+def run_pytest(folder, logs, long, programs):
     name = folder.replace("/", "-")
     outcome = Outcome(name)
     log, report = logs / f"{name}.log", logs / f"{name}.xml"
     report.unlink(missing_ok=True)
     env = {"ROCHDALE_LONG": "1"} if long else {}
+    env["ROCHDALE_PROGRAMS"] = str(programs)
     env["PYTHONPATH"] = os.pathsep.join(
         [str(ROOT / "sdk/python"), *filter(None, [os.environ.get("PYTHONPATH")])])
     status, outcome.seconds = run(
@@ -238,9 +240,14 @@ def main():
     except (subprocess.CalledProcessError, ValueError, OSError) as error:
         parallel, serial, listed = [], [], Outcome("ctest", failed=[("ctest", str(error))])
     outcomes.append(listed)
-    for folder in PYTHON_TESTS:
+    folders = list(PYTHON_TESTS)
+    if (build / "bin" / "rochdale-standalone").exists():
+        folders.append(SYSTEM_TESTS)
+    else:
+        listed.skipped.append((SYSTEM_TESTS, "rochdale-standalone was not built"))
+    for folder in folders:
         if any((ROOT / folder).rglob("test_*.py")):
-            parallel.append(lambda f=folder: run_pytest(f, logs, args.long))
+            parallel.append(lambda f=folder: run_pytest(f, logs, args.long, build / "bin"))
     for outcome in outcomes:
         if outcome.failed:
             show(outcome)

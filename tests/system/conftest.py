@@ -1,0 +1,51 @@
+"""Makes the SDK importable, generated code included. Without a built server nothing is tested here:
+scripts/run_tests.py leaves the folder out then, and says so."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "sdk" / "python"))
+subprocess.run([ROOT / "scripts" / "generate-sdk", "--if-stale"], check=True)
+for name in ("ROCHDALE_KEY", "ROCHDALE_IDENTITY", "ROCHDALE_COOPERATIVE", "ROCHDALE_TARGET"):
+    os.environ.pop(name, None)
+os.environ["ROCHDALE_HOME"] = "/nonexistent"  # nothing of this machine's own configuration
+
+from cooperative import Server, World  # noqa: E402
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: takes minutes; runs where ROCHDALE_LONG is set")
+
+
+def pytest_collection_modifyitems(items):
+    if os.environ.get("ROCHDALE_LONG"):
+        return
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="takes long; run with --long"))
+
+
+@pytest.fixture(scope="module")
+def module_dir(tmp_path_factory):
+    """A directory for this module that PostgreSQL's own user may pass through."""
+    path = tmp_path_factory.mktemp("system")
+    for folder in (path, path.parent, path.parent.parent):
+        folder.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def server_dir(module_dir, request):
+    return module_dir / request.node.name.replace("[", "-").replace("]", "").replace("/", "-")
+
+
+@pytest.fixture
+def world(server_dir):
+    """A founded cooperative on a server of its own."""
+    with Server(server_dir / "data") as server:
+        yield World(server).found()

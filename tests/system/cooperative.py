@@ -1,0 +1,494 @@
+"""A tiny cooperative on a real server: what every system test starts from.
+
+    with Server(folder) as server:               # rochdale-standalone and its PostgreSQL
+        world = World(server, seed=1).found()    # a founder, five members with agents and data
+        world.start_training(rounds=3)
+        world.play(3)                            # until round 3 has ended
+        epoch = world.settle(1, 3, revenue=1_000_000_000)
+
+Everything follows from the seed: keys, ids, rows, local training, and (by the server's secret,
+which is written before its first start) the rows that settle a round. So two worlds of one seed
+get the same credits, whatever happens to their servers.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+import numpy as np
+
+import rochdale
+from rochdale import admin, protos, rounds
+from rochdale.keys import KeyPair
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PROGRAMS = Path(os.environ.get("ROCHDALE_PROGRAMS", ROOT / "build" / "release" / "bin"))
+START_SECONDS = 60.0
+PLAY_SECONDS = 60.0
+LAYERS = (16, 8, 4)
+MEMBERS = 5
+SUPPLY = 10_000_000_000
+PARAMETERS = {
+    "round.close_early": True,
+    "round.open_ms": 60_000,
+    "round.commit_ms": 60_000,
+    "round.reveal_ms": 60_000,
+    "round.screen_ms": 60_000,
+    "round.evaluate_ms": 60_000,
+    "round.apply_ms": 60_000,
+    "validation.rows_per_round": 200,
+    # Members of so small a world are more alike than those of a large one; a copy still is not.
+    "originality.r1_max_micro": 900_000,
+    "originality.ev_max_micro": 985_000,
+    "worker.rows_per_shard": 100,
+}
+_STATE = protos.attribution.RoundState
+CLOSED, ABANDONED = rounds.CLOSED, rounds.ABANDONED
+
+
+# ---- Processes ----
+
+
+def processes() -> dict:
+    """{pid: (parent's pid, command line)} of everything that runs, zombies apart."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if state not in "ZX":
+            found[int(entry.name)] = (int(parent), command.strip())
+    return found
+
+
+def descendants(pid: int) -> dict:
+    """{pid: command line} of the processes below one."""
+    everything, below = processes(), {}
+    pending = [pid]
+    while pending:
+        parent = pending.pop()
+        for child, (its_parent, command) in everything.items():
+            if its_parent == parent and child not in below:
+                below[child] = command
+                pending.append(child)
+    return below
+
+
+class Server:
+    """rochdale-standalone over one data directory. May be started, stopped and killed repeatedly;
+    it keeps its port, so that clients find it again."""
+
+    def __init__(self, data_dir, secret: str = "system tests: not a secret at all"):
+        self.data_dir = Path(data_dir)
+        self.port, self.starts, self.process, self.info = 0, 0, None, {}
+        for folder in (self.data_dir, *self.data_dir.parents[:2]):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o755)
+        # The rows of every round follow from this secret.
+        (self.data_dir / "attribution").mkdir(mode=0o700, exist_ok=True)
+        path = self.data_dir / "attribution" / "secret"
+        if not path.exists():
+            path.write_text(secret)
+            path.chmod(0o600)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, kind, *_):
+        self.stop()
+        if kind is not None:
+            print(f"---- end of {self.log} ----\n" + self.log_tail())
+
+    @property
+    def log(self) -> Path:
+        return self.data_dir.parent / (self.data_dir.name + ".log")
+
+    def log_tail(self, lines: int = 60) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def launch(self) -> "Server":
+        """Starts the process and does not wait for it."""
+        assert self.process is None, "it runs already"
+        command = [PROGRAMS / "rochdale-standalone", "--data-dir", self.data_dir, "--plaintext",
+                   "--port", str(self.port), "--admin-port", "0", "--fsync", "false",
+                   "--workers", "2"]
+        with open(self.log, "ab") as log:
+            # A session of its own: a signal to the tests is not one to the server.
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
+                                            stderr=log, start_new_session=True)
+        self.starts += 1
+        return self
+
+    def start(self) -> "Server":
+        """Starts it and waits until it serves."""
+        self.launch()
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            status = self.process.poll()
+            assert status is None, f"the server ended with {status}:\n{self.log_tail()}"
+            try:
+                self.info = json.loads((self.data_dir / "server.json").read_text())
+                if self.info["pid"] == self.process.pid:
+                    break
+            except (FileNotFoundError, ValueError):
+                pass
+            assert time.monotonic() < deadline, f"the server does not serve:\n{self.log_tail()}"
+            time.sleep(0.02)
+        self.port = self.info["port"]
+        return self
+
+    @property
+    def target(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def log_key(self) -> str:
+        return self.info["log_key"]
+
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self) -> None:
+        """kill -9, and nothing to clean up after it."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+
+    def stop(self, how: int = signal.SIGTERM, timeout: float = 40.0) -> int | None:
+        """Asks it to stop and returns its exit status; None where it did not run."""
+        if self.process is None:
+            return None
+        process, self.process = self.process, None
+        if process.poll() is None:
+            process.send_signal(how)
+        try:
+            return process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"the server did not stop:\n{self.log_tail()}") from None
+
+    def restart(self) -> "Server":
+        if self.running():
+            self.stop()
+        elif self.process is not None:
+            self.process = None
+        return self.start()
+
+    def workers(self) -> list:
+        """Pids of the worker processes that run now."""
+        return [pid for pid, command in descendants(self.process.pid).items()
+                if "rochdale-attribution-worker" in command.partition(" ")[0]]
+
+    def postmaster(self) -> int:
+        return int((self.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
+
+
+# ---- What the cooperative learns ----
+
+
+class Problem:
+    """Four classes of Gaussian points in 16 dimensions, as bytes."""
+
+    def __init__(self, seed: int):
+        self._seed = seed
+        rng = np.random.default_rng((seed, 0))
+        self._centres = rng.uniform(60, 196, (LAYERS[-1], LAYERS[0]))
+
+    def rows(self, count: int, draw: int, weights=None):
+        """(inputs U8 [count, 16], labels U8 [count]); `weights`: how often each class comes."""
+        rng = np.random.default_rng((self._seed, 1, draw))
+        labels = rng.choice(LAYERS[-1], count, p=weights)
+        inputs = self._centres[labels] + rng.normal(0, 48, (count, LAYERS[0]))
+        return inputs.clip(0, 255).astype(np.uint8), labels.astype(np.uint8)
+
+
+def train(base: dict, inputs, labels, seed, epochs: int = 2, rate: float = 0.2) -> dict:
+    """Parameters after a little SGD on an MLP of 16-8-4, in numpy: arrays named as the model's."""
+    rng = np.random.default_rng(seed)
+    p = {name: value.astype(np.float64) for name, value in base.items()}
+    x_all, y_all = inputs.astype(np.float64) / 256, np.eye(LAYERS[-1])[labels]
+    for _ in range(epochs):
+        for batch in np.array_split(rng.permutation(len(labels)), max(1, len(labels) // 10)):
+            x, y = x_all[batch], y_all[batch]
+            before = x @ p["0.weight"].T + p["0.bias"]
+            hidden = np.maximum(before, 0)
+            logits = hidden @ p["2.weight"].T + p["2.bias"]
+            chance = np.exp(logits - logits.max(1, keepdims=True))
+            d_logits = (chance / chance.sum(1, keepdims=True) - y) / len(batch)
+            d_before = (d_logits @ p["2.weight"]) * (before > 0)
+            p["2.weight"] -= rate * d_logits.T @ hidden
+            p["2.bias"] -= rate * d_logits.sum(0)
+            p["0.weight"] -= rate * d_before.T @ x
+            p["0.bias"] -= rate * d_before.sum(0)
+    return {name: value.astype(np.float32) for name, value in p.items()}
+
+
+def loss(parameters: dict, inputs, labels) -> float:
+    """Mean loss in nats."""
+    hidden = np.maximum(inputs / 256 @ parameters["0.weight"].T + parameters["0.bias"], 0)
+    logits = hidden @ parameters["2.weight"].T + parameters["2.bias"]
+    top = logits.max(1)
+    total = np.log(np.exp(logits - top[:, None]).sum(1)) + top
+    return float((total - logits[np.arange(len(labels)), labels]).mean())
+
+
+# ---- Who takes part ----
+
+
+@dataclasses.dataclass
+class Member:
+    """A principal with its agent, its account and its rows."""
+    index: int
+    key: KeyPair
+    agent_key: KeyPair
+    principal_id: str
+    agent_id: str
+    account_id: str
+    rows: tuple
+    copies: "Member | None" = None  # hands in this member's update with a little noise
+
+
+class World:
+    """One cooperative, its founder and its members, with the keys of all of them.
+
+    members     how many; `copier`: the last of them copies the first
+    parameters  on top of PARAMETERS
+    funder      the world of this server that created the token supply, where this one comes later
+    """
+
+    def __init__(self, server: Server, seed: int = 1, members: int = MEMBERS, copier: bool = False,
+                 parameters=None, funder: "World | None" = None):
+        self.server, self.seed, self.slug = server, seed, f"coop-{seed}"
+        self.parameters = {**PARAMETERS, **(parameters or {})}
+        self.cooperative_id, self.pool_id = self.id("cooperative"), self.id("pool")
+        self.problem, self._funder = Problem(seed), funder
+        self.founder_key, self.founder_id = self.key("founder"), self.id("founder")
+        self.members = [self._member(i) for i in range(members)]
+        if copier:
+            self.members[-1].copies = self.members[0]
+        self._clients, self._clients_start = {}, -1
+        self._deltas, self.update_ids = {}, {}  # by (round number, member's index)
+        self._revealed = set()
+
+    # Everything follows from the seed.
+
+    def _bytes(self, *what) -> bytes:
+        return hashlib.sha256("/".join(map(str, (self.seed, *what))).encode()).digest()
+
+    def key(self, *what) -> KeyPair:
+        return KeyPair(self._bytes("key", *what))
+
+    def id(self, *what) -> str:
+        return str(uuid.UUID(bytes=self._bytes("id", *what)[:16], version=4))
+
+    def _member(self, index: int) -> Member:
+        # The first four have mostly one class each: members with the same data would be taken for
+        # copies of one another.
+        weights = np.full(LAYERS[-1], 1 / LAYERS[-1])
+        if index < LAYERS[-1]:
+            weights = weights * 0.6
+            weights[index] += 0.4
+        return Member(index, self.key("member", index), self.key("agent", index),
+                      self.id("member", index), self.id("agent", index), self.id("account", index),
+                      self.problem.rows(60, 100 + index, weights))
+
+    # ---- Connections ----
+
+    def connect(self, key=None, identity=None, **options):
+        """A new client of this cooperative; the caller closes it."""
+        return rochdale.connect(self.server.target, key=key, identity=identity,
+                                cooperative=self.slug, log_key=self.server.log_key, **options)
+
+    def _client(self, key, identity):
+        if self._clients_start != self.server.starts:
+            # A channel whose server went away would wait before it tries again.
+            self.close()
+            self._clients_start = self.server.starts
+        if identity not in self._clients:
+            self._clients[identity] = self.connect(
+                key, identity, state_dir=self.server.data_dir.parent / f"agents-{self.seed}")
+        return self._clients[identity]
+
+    @property
+    def founder(self):
+        return self._client(self.founder_key, f"principal:{self.founder_id}")
+
+    def principal(self, member: Member):
+        return self._client(member.key, f"principal:{member.principal_id}")
+
+    def agent(self, member: Member):
+        return self._client(member.agent_key, f"agent:{member.agent_id}")
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
+        self._clients = {}
+
+    # ---- Founding ----
+
+    def found(self) -> "World":
+        with self.connect(self.founder_key) as client:
+            client.admin.register_principal("Founder", principal_id=self.founder_id)
+        pools = [] if self._funder else [admin.pool("revenue-source", SUPPLY, self.founder_key)]
+        self.founder.admin.found_cooperative(
+            "Test cooperative", self.slug, cooperative_id=self.cooperative_id,
+            parameters=self.parameters, floor=FLOOR, pools=pools)
+        self.founder.admin.create_model(LAYERS, init_seed=self.seed)
+        self.founder.admin.seal_validation_pool(*self.problem.rows(600, 1))
+        self.founder.admin.create_pool(pool_id=self.pool_id)
+        for member in self.members:
+            self.join(member)
+        return self
+
+    def join(self, member: Member) -> None:
+        with self.connect(member.key) as client:
+            client.admin.register_principal(f"Member {member.index}",
+                                            principal_id=member.principal_id)
+        acts = self.principal(member).admin
+        acts.register_agent(member.agent_key, "Agent", agent_id=member.agent_id)
+        acts.request_membership()
+        acts.consent()
+        acts.grant_mandate(member.agent_id, consents_to_publication=True,
+                           mandate_id=self.id("mandate", member.index))
+        acts.open_account(account_id=member.account_id)
+        acts.set_profile()
+
+    def start_training(self, rounds: int = 1):
+        return self.founder.admin.start_training(rounds)
+
+    # ---- Rounds ----
+
+    def newest(self):
+        """The newest round, or None before training has started."""
+        try:
+            return self.founder.cooperative().current_round()
+        except rochdale.errors.NotFound:
+            return None
+
+    def updates(self, round_) -> list:
+        return self.founder.cooperative().updates(round_.round_id)
+
+    def delta(self, member: Member, task) -> dict:
+        """What the member's local training changes in this round: the same each time."""
+        if member.copies is not None:
+            rng = np.random.default_rng((self.seed, 3, task.number))
+            return {name: (value + 0.02 * np.abs(value).mean() * rng.standard_normal(value.shape)
+                           ).astype(np.float32)
+                    for name, value in self.delta(member.copies, task).items()}
+        known = self._deltas.get((task.number, member.index))
+        if known is None:
+            after = train(task.base, *member.rows, (self.seed, 2, task.number, member.index))
+            known = {name: after[name] - task.base[name] for name in after}
+            self._deltas[task.number, member.index] = known
+        return known
+
+    def commit(self, member: Member, round_, delta=None) -> str:
+        """Commits to the member's update and uploads it. Repeating it is harmless."""
+        task = rounds.Task(self.agent(member).cooperative(), round_)
+        update = task.submit(delta=self.delta(member, task) if delta is None else delta,
+                             sample_count=len(member.rows[1]), reveal=False)
+        self.update_ids[round_.number, member.index] = update.id
+        return update.id
+
+    def reveal(self, member: Member, round_) -> None:
+        client = self.agent(member)
+        client.transport.call("filter", "RevealUpdate", rounds.reveal_request(
+            client.key, self.update_ids[round_.number, member.index]))
+
+    def act(self, round_) -> None:
+        """Does what every member has left to do in this round, in the order of the members."""
+        for member in self.members:
+            step = (round_.number, member.index)
+            if rounds.accepts_joining(round_, 0) and step not in self.update_ids:
+                self.commit(member, round_)
+            elif round_.state == rounds.REVEAL and step in self.update_ids and (
+                    step not in self._revealed):
+                self.reveal(member, round_)
+                self._revealed.add(step)
+
+    def play(self, number: int, timeout: float = PLAY_SECONDS):
+        """Takes part for all members until round `number` has ended; returns that round."""
+        deadline = time.monotonic() + timeout
+        while True:
+            round_ = self.newest()
+            if round_ is not None:
+                if (round_.number, round_.state in (CLOSED, ABANDONED)) >= (number, True):
+                    return self.round(number)
+                self.act(round_)
+            assert time.monotonic() < deadline, (
+                f"round {number} has not ended: {round_}\n{self.server.log_tail()}")
+            time.sleep(0.01)
+
+    def rounds(self) -> list:
+        return self.founder.cooperative().rounds()
+
+    def round(self, number: int):
+        return next(r for r in self.rounds() if r.number == number)
+
+    def credits(self) -> dict:
+        """{(round number, member's index): credit} of what was credited so far."""
+        members = {m.principal_id: m.index for m in self.members}
+        return {(c.round_number, members[c.principal_id]): c.credit_nanonats
+                for c in self.founder.cooperative().credits(principal_id="")}
+
+    # ---- Money ----
+
+    def source_account(self) -> str:
+        """The founder's account with what the genesis minted; it is funded in the background."""
+        if self._funder:
+            return self._funder.source_account()
+        deadline = time.monotonic() + 10
+        while True:
+            for account in self.founder.admin.accounts():
+                if account.label == "revenue-source" and account.balance_micro > 0:
+                    return account.account_id
+            assert time.monotonic() < deadline, "the genesis was not funded"
+            time.sleep(0.05)
+
+    def pool(self):
+        return self.founder.transport.call("payout", "GetPool", protos.payout.GetPoolRequest(
+            pool_id=self.pool_id)).pool
+
+    def earn(self, revenue: int, what: str = "revenue") -> None:
+        """Revenue comes in; the same `what` twice comes in once."""
+        payer = (self._funder or self).founder.admin
+        payer.transfer(self.source_account(), self.pool().account_id, revenue, kind="REVENUE",
+                       transfer_id=self.id("transfer", what))
+
+    def settle(self, first: int, last: int, revenue: int = 1_000_000_000, wait: bool = True):
+        """Revenue, then an epoch over these rounds. Returns the epoch, settled."""
+        self.earn(revenue, f"revenue {first}-{last}")
+        return self.founder.admin.close_epoch(self.pool_id, first, last, wait=wait,
+                                              epoch_id=self.id("epoch", first, last))
+
+    def statements(self, epoch_id: str) -> list:
+        return list(self.founder.transport.pages(
+            "payout", "ListStatements", protos.payout.ListStatementsRequest(epoch_id=epoch_id),
+            "statements"))
+
+    def earned(self, member: Member) -> int:
+        """What the member has, in all of its accounts."""
+        return sum(a.balance_micro for a in self.principal(member).admin.accounts())
+
+    def balance(self, account_id: str) -> int:
+        return self.founder.transport.call("ledger", "GetAccount", protos.ledger.GetAccountRequest(
+            account_id=account_id)).account.balance_micro
+
+
+FLOOR = [admin.rule("integrity", "INTEGRITY"), admin.rule("authority", "AUTHORITY"),
+         admin.rule("magnitude", "MAGNITUDE"), admin.rule("originality", "ORIGINALITY")]
+
+
+def state_name(round_) -> str:
+    return _STATE.Name(round_.state).removeprefix("ROUND_STATE_")
