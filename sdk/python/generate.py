@@ -116,7 +116,8 @@ def entry_table():
     out.append("# Number -> name.\nSERVICES = "
                + repr({n: w.upper() for w, n in services.items()}) + "\n")
     out.append("LINKS = " + repr({n: w.upper() for w, n in places.items()}) + "\n")
-    out.append("\n# Tag -> (name, type: 1 u64, 2 i64, 3 bytes, 4 text, exact size or 0).\nTAGS = {\n")
+    out.append("\n# Tag -> (name, type: 1 u64, 2 i64, 3 bytes, 4 text, exact size or 0).\n")
+    out.append("TAGS = {\n")
     for constant, name, kind, size, _ in tag_rows:
         out.append(f"    {tags[constant]}: ({name!r}, {types[kind]}, {int(size)}),\n")
     out.append("}\n\n# Number -> (name, service, link, what the subject is).\nKINDS = {\n")

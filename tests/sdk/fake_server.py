@@ -62,7 +62,8 @@ class FakeCooperative:
                                       "0.bias": np.zeros(3, "f4")})
         self.base_sha = hashlib.sha256(self.base).hexdigest()
         self.round = att.Round(
-            round_id=self.round_id, cooperative_id=self.cooperative_id, number=1, state="ROUND_STATE_OPEN",
+            round_id=self.round_id, cooperative_id=self.cooperative_id, number=1,
+            state="ROUND_STATE_OPEN",
             deadline_us=int((time.time() + 60) * 1e6), base_sha256=self.base_sha)
         self.reveal_after_commits = 1
         self.uploads = {}      # upload id -> [sha, size, bytearray]

@@ -1,4 +1,4 @@
-"""The reader and writer of tensors against each other, a file written by hand, and hostile input."""
+"""Reader and writer of tensors against each other, a file written by hand, and hostile input."""
 
 import json
 import struct
@@ -96,7 +96,8 @@ def test_hostile_files(name):
 
 
 def test_what_cannot_be_written():
-    for arrays in ({}, {"a": np.float16([1])}, {"a b": np.float32([1])}, {"a": np.zeros((0,), "f4")},
+    for arrays in ({}, {"a": np.float16([1])}, {"a b": np.float32([1])},
+                   {"a": np.zeros((0,), "f4")},
                    {"a": np.zeros((1,) * 9, "f4")}):
         with pytest.raises(MalformedTensors):
             safetensors.save(arrays)

@@ -147,8 +147,8 @@ class Cooperative:
         self.client, self.info, self.submitted_round = client, info, 0
 
     async def current_round(self):
-        return (await self.client.call("attribution", "GetRound", protos.attribution.GetRoundRequest(
-            cooperative_id=self.info.cooperative_id))).round
+        request = protos.attribution.GetRoundRequest(cooperative_id=self.info.cooperative_id)
+        return (await self.client.call("attribution", "GetRound", request)).round
 
     async def join(self, timeout: float = rounds.JOIN_SECONDS, after: int | None = None) -> "Task":
         """As RoundHandle.join."""
@@ -226,8 +226,8 @@ class Update:
         return self
 
     async def _round_now(self):
-        return (await self._client.call("attribution", "GetRound", protos.attribution.GetRoundRequest(
-            round_id=self.proto.round_id))).round
+        request = protos.attribution.GetRoundRequest(round_id=self.proto.round_id)
+        return (await self._client.call("attribution", "GetRound", request)).round
 
     async def reveal(self, timeout: float = rounds.WAIT_SECONDS) -> "Update":
         poll = rounds.Poll(timeout)

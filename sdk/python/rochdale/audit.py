@@ -164,7 +164,7 @@ class _Walk:
         if entry.hex("public_key"):
             self._check_holder(step, entry, entry.id("principal"), is_authority=True)
         if not entry.authorised_by:
-            step.checks.append(Check("authorised", False, "the entry names nothing that allowed it"))
+            step.checks.append(Check("authorised", False, "the entry names no authority"))
             return step
         cause = self._source.entry(entry.authorised_by)
         if cause is not None and cause[1].kind == "STATEMENT_ISSUED":

@@ -58,7 +58,8 @@ class BundleSource:
         try:
             return (self._root / path).read_bytes()
         except OSError as error:
-            raise errors.VerificationFailed(f"{path}: {error.strerror}", code="DATA_LOSS") from error
+            raise errors.VerificationFailed(f"{path}: {error.strerror}",
+                                            code="DATA_LOSS") from error
 
     def _check_manifest(self) -> None:
         data = self._read("manifest.json")

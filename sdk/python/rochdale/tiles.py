@@ -115,7 +115,7 @@ class TileReader:
         return self._tiles[key]
 
     def node(self, level: int, index: int) -> bytes:
-        """The root of the perfect subtree over the leaves [index << level, (index + 1) << level)."""
+        """The root of the perfect subtree whose first leaf is index << level."""
         tile_level, above = divmod(level, HEIGHT)
         first, count = index << above, 1 << above
         tile = self._tile(tile_level, first // WIDTH)

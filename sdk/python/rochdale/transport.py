@@ -129,7 +129,8 @@ class Transport:
 
     def __init__(self, target, tokens: TokenSource | None = None, tls: Tls | None = None,
                  sleep=time.sleep):
-        self._targets = dict(target) if isinstance(target, dict) else dict.fromkeys(SERVICES, target)
+        self._targets = (dict(target) if isinstance(target, dict)
+                         else dict.fromkeys(SERVICES, target))
         unknown = set(self._targets) - set(SERVICES)
         if unknown:
             raise ValueError(f"no service is called {', '.join(sorted(unknown))}")
