@@ -8,6 +8,11 @@
 #include "libs/base/status_macros.h"
 
 namespace rochdale::service {
+namespace {
+
+constexpr absl::Duration kAliveEvery = absl::Seconds(1);
+
+}  // namespace
 
 std::shared_ptr<grpc::Channel> ChannelBook::Find(absl::string_view service) const {
   const auto found = channels_.find(service);
@@ -96,7 +101,9 @@ absl::Status Serve(Foundations& foundations, const ServeOptions& options, rpc::C
     foundations.logger.Info("serving", obs::Fields()
                                            .Int("port", server->port())
                                            .Int("admin_port", admin->port()));
-    while (!signals.Wait(absl::Hours(1))) {
+    while (!signals.Wait(kAliveEvery)) {
+      if (options.alive) status = options.alive();
+      if (!status.ok()) break;
     }
     foundations.logger.Info("stopping");
   }

@@ -104,11 +104,15 @@ struct ServeOptions {
   std::function<void(int port)> on_bound;
   // Called once everything has started, with the bound ports. May be empty.
   std::function<absl::Status(int port, int admin_port)> on_serving;
+  // Asked every second while it serves: what cannot be done without, and cannot be had back by
+  // this process. An error ends the process with it. May be empty.
+  std::function<absl::Status()> alive;
 };
 
 // Starts the server with the modules' services, sets the default channel to it where
-// `in_process`, starts the modules in order, says that it serves, waits for SIGTERM or SIGINT, and
-// stops everything in the opposite order. `signals` was made before any thread started.
+// `in_process`, starts the modules in order, says that it serves, waits for SIGTERM or SIGINT (or
+// for an error of `alive`), and stops everything in the opposite order. `signals` was made before
+// any thread started.
 absl::Status Serve(Foundations& foundations, const ServeOptions& options, rpc::Calls& calls,
                    ChannelBook& channels, bool in_process, const std::vector<Module*>& modules,
                    rpc::StopSignals& signals);

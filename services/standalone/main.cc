@@ -64,7 +64,7 @@ absl::Status WriteServerFile(const StandaloneConfig& config, int port, int admin
 
 // Everything but the database, in the order of its life.
 absl::Status ServeAll(const StandaloneConfig& config, service::Foundations& foundations,
-                      const pg::PrivateCluster& cluster, rpc::StopSignals& signals) {
+                      pg::PrivateCluster& cluster, rpc::StopSignals& signals) {
   std::map<std::string, std::unique_ptr<service::Member>> members;
   std::map<crypto::PublicKey, std::string> service_keys;
   for (const char* name : kServices) {
@@ -122,6 +122,11 @@ absl::Status ServeAll(const StandaloneConfig& config, service::Foundations& foun
   options.on_bound = [&](int port) { bound_port = port; };
   options.on_serving = [&](int port, int admin_port) {
     return WriteServerFile(config, port, admin_port, ledger_module->VerifierKey());
+  };
+  options.alive = [&cluster]() -> absl::Status {
+    // Whoever runs us starts us again, and that recovers what was committed.
+    return cluster.Running() ? absl::OkStatus()
+                             : absl::UnavailableError("the database server has ended");
   };
   const std::vector<service::Module*> modules = {ledger_module.get(), governance_module.get(),
                                                  filter_module.get(), attribution_module.get(),
