@@ -107,7 +107,9 @@ absl::StatusOr<Bundle> Bundle::Open(const std::string& path) {
 }
 
 Bundle::Bundle(Bundle&& other) noexcept
-    : fd_(std::exchange(other.fd_, -1)), archive_(other.archive_), files_(std::move(other.files_)) {}
+    : fd_(std::exchange(other.fd_, -1)),
+      archive_(other.archive_),
+      files_(std::move(other.files_)) {}
 
 Bundle::~Bundle() {
   if (fd_ >= 0) ::close(fd_);

@@ -95,7 +95,8 @@ std::vector<int64_t> MeasuresOf(const Finding& finding, const nlohmann::json& fa
       for (const nlohmann::json& direction : members.Array("directions")) {
         Members at(direction);
         if (at.Text("probe") != finding.probe.ToString()) continue;
-        const double norm = number(facts, "clipped_norm"), slope = number(direction, "gradient_norm");
+        const double norm = number(facts, "clipped_norm");
+        const double slope = number(direction, "gradient_norm");
         return {filter::DirectionMicro(number(direction, "clipped_dot"), norm, slope),
                 filter::DirectionMicro(number(direction, "effective_dot"), norm, slope)};
       }
@@ -114,8 +115,8 @@ absl::Status CheckFinding(const Finding& finding, const nlohmann::json& facts) {
   const bool allows = finding.verdict == Verdict::kAllow;
   if (allows != finding.reason.empty()) return wrong("reason and verdict disagree");
   if (finding.reason == "RULE_ERROR") {
-    if (finding.verdict != filter::OnError(finding.scope)) return wrong("an error decides otherwise");
-    return absl::OkStatus();
+    return finding.verdict == filter::OnError(finding.scope) ? absl::OkStatus()
+                                                             : wrong("an error decides otherwise");
   }
   if (finding.verdict == Verdict::kProject && finding.kind != RuleKind::kValueDirection) {
     return wrong("only a value direction can be projected");

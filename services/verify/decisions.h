@@ -11,8 +11,8 @@
 
 namespace rochdale::verify {
 
-// Check "decisions": of every decision that is in the bundle, or of one update. Says how many of the
-// cooperative are not there: a member is shown its own only.
+// Check "decisions": of every decision that is in the bundle, or of one update. Says how many of
+// the cooperative are not there: a member is shown its own only.
 void CheckDecisions(const Bundle& bundle, const Log& log, const CooperativeId& cooperative,
                     const std::optional<UpdateId>& only, Report& report);
 

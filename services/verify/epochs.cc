@@ -64,7 +64,7 @@ absl::StatusOr<IssuedStatement> ReadStatement(const Log& log, const Entry& entry
     ASSIGN_OR_RETURN(sum, CheckedAdd(sum, value));
     statement.credits.push_back(EventId{event});
   }
-  if (sum != statement.credit) return Wrong("its credit is not the sum of the credits that it names");
+  if (sum != statement.credit) return Wrong("its credit is not the sum of those it names");
   return statement;
 }
 
@@ -94,7 +94,9 @@ Epochs Collect(const Log& log, Check& check) {
     const auto epoch = epochs.find(EpochId{IdOr(entry, tag::kEpoch)});
     auto statement = ReadStatement(log, entry);
     if (!check.Need(statement.status(), NameOf(log, entry))) continue;
-    if (!check.Need(epoch != epochs.end(), NameOf(log, entry), "its epoch was not closed")) continue;
+    if (!check.Need(epoch != epochs.end(), NameOf(log, entry), "its epoch was not closed")) {
+      continue;
+    }
     check.Need(entry.authorised_by == epoch->second.closed->event_id, NameOf(log, entry),
                "another epoch than its own allowed it");
     epoch->second.statements.push_back(*std::move(statement));

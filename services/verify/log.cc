@@ -161,7 +161,8 @@ std::optional<Log> CheckEntries(const std::vector<std::string>& leaves,
     check.Need(events.insert(entry->event_id).second, where, "its event id was used before");
     check.Need((entry->kind == kind::kLogStarted) == (i == 0), where,
                "LOG_STARTED is the first entry and no other");
-    if (i == 0) check.Need(IsStart(*entry, origin), where, "it starts a log of another key or name");
+    check.Need(i > 0 || IsStart(*entry, origin), where,
+               "it starts a log of another key or name");
     entries.push_back(*std::move(entry));
   }
   check.Say(absl::StrCat(entries.size(), " entries"));

@@ -41,7 +41,9 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, size_t bytes_max) 
   in.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   if (!in.is_open() || in.bad()) return absl::NotFoundError(absl::StrCat("cannot read ", path));
   bytes.resize(static_cast<size_t>(in.gcount()));
-  if (bytes.size() > bytes_max) return absl::InvalidArgumentError(absl::StrCat(path, " is too long"));
+  if (bytes.size() > bytes_max) {
+    return absl::InvalidArgumentError(absl::StrCat(path, " is too long"));
+  }
   return bytes;
 }
 
@@ -117,7 +119,7 @@ int Main(int argc, char** argv) {
   CLI::App* receipt = AddPart(app, "receipt", "One receipt (path: its file)", arguments);
   CLI::App* credit = AddPart(app, "credit", "Rounds and credits, evaluated again", arguments);
   CLI::App* decision = AddPart(app, "decision", "Decisions, made again", arguments);
-  CLI::App* replay = AddPart(app, "replay", "Balances, epochs and payments, from leaves", arguments);
+  CLI::App* replay = AddPart(app, "replay", "Balances and payments, from leaves", arguments);
   for (CLI::App* part : {bundle, credit}) {
     part->add_option("--credits", arguments.credits,
                      "Evaluate this many rounds again, the last ones first, or all");

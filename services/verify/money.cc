@@ -88,7 +88,9 @@ absl::Status Post(const Log& log, const Entry& entry, Accounts& accounts) {
   ASSIGN_OR_RETURN(const uint64_t amount, entry.U64(tag::kAmount));
   ASSIGN_OR_RETURN(const uint64_t transfer_kind, entry.U64(tag::kTransferKind));
   if (amount == 0 || amount >> 63 != 0) return Wrong("its amount is out of bounds");
-  if (transfer_kind < 1 || transfer_kind > kLastTransferKind) return Wrong("it is of no known kind");
+  if (transfer_kind < 1 || transfer_kind > kLastTransferKind) {
+    return Wrong("it is of no known kind");
+  }
   const Uuid debit_id = IdOr(entry, tag::kDebitAccount);
   const Uuid credit_id = IdOr(entry, tag::kCreditAccount);
   if (debit_id == credit_id) return Wrong("it debits and credits one account");
@@ -99,7 +101,9 @@ absl::Status Post(const Log& log, const Entry& entry, Accounts& accounts) {
   ReplayedAccount& from = debit->second;
   ReplayedAccount& to = credit->second;
   if (from.asset != to.asset) return Wrong("its accounts are of different assets");
-  if (from.status != kOpen && from.status != kClosing) return Wrong("the account it debits is shut");
+  if (from.status != kOpen && from.status != kClosing) {
+    return Wrong("the account it debits is shut");
+  }
   if (to.status != kOpen) return Wrong("the account it credits is shut");
   RETURN_IF_ERROR(CheckAllowed(log, entry, from, transfer_kind));
   const int64_t value = static_cast<int64_t>(amount);

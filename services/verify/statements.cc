@@ -48,29 +48,48 @@ absl::Status CheckNames(const nlohmann::json& message, const Names& names) {
   return absl::OkStatus();
 }
 
+constexpr const char* kReferenceMembers[] = {"event_id"};
+
 std::string EventText(const nlohmann::json& message, absl::string_view field) {
   return ProtoText(ProtoMessage(message, field), "event_id");
 }
 
-// What became of an update, as the log has it.
-absl::Status CheckOutcome(const Log& log, const Uuid& update, const std::string& outcome) {
-  const bool applied = log.Only(kind::kUpdateApplied, update) != nullptr;
-  const bool not_applied = !log.About(kind::kUpdateNotApplied, update).empty();
-  const bool expired = !log.About(kind::kUpdateExpired, update).empty();
+std::string ReasonIn(const Entry* entry) {
+  if (entry == nullptr) return "";
+  const auto reason = entry->Text(tag::kReason);
+  return reason.ok() ? std::string(*reason) : std::string();
+}
+
+// What became of an update and why, as the log has it.
+absl::Status CheckOutcome(const Log& log, const Uuid& update, const nlohmann::json& line) {
+  const Entry* left_out = log.Only(kind::kUpdateNotApplied, update);
   const Entry* decision = log.Only(kind::kDecisionMade, update);
   const bool refused = decision != nullptr && decision->U64(tag::kVerdict).value_or(0) > 3;
-  if ((outcome == "APPLIED" && !applied) || (outcome == "NOT_APPLIED" && applied) ||
-      (outcome == "REJECTED" && !refused) || (outcome == "EXPIRED" && !expired) ||
-      (applied && outcome != "APPLIED") || (refused && outcome != "REJECTED") ||
-      (not_applied && outcome != "NOT_APPLIED")) {
-    return Differs("outcome");
+  std::string outcome, reason;
+  if (log.Only(kind::kUpdateApplied, update) != nullptr) {
+    outcome = "APPLIED";
+  } else if (left_out != nullptr) {
+    outcome = "NOT_APPLIED";
+    reason = ReasonIn(left_out);
+  } else if (refused) {
+    outcome = "REJECTED";
+    reason = ReasonIn(decision);
+  } else if (log.Only(kind::kUpdateExpired, update) != nullptr) {
+    outcome = "EXPIRED";
+  } else {  // its round was abandoned before anybody decided
+    outcome = "NOT_APPLIED";
+    reason = "NOT_APPLIED_ABANDONED";
   }
-  return absl::OkStatus();
+  if (ProtoText(line, "outcome") != outcome) return Differs("outcome");
+  return ProtoText(line, "reason") == reason ? absl::OkStatus() : Differs("reason");
 }
 
 absl::Status CheckLine(const Log& log, const IssuedStatement& issued, const nlohmann::json& line,
                        std::vector<EventId>& credits) {
   RETURN_IF_ERROR(CheckNames(line, kLineMembers));
+  for (const char* reference : {"credit_entry", "decision_entry"}) {
+    RETURN_IF_ERROR(CheckNames(ProtoMessage(line, reference), kReferenceMembers));
+  }
   ASSIGN_OR_RETURN(const UpdateId update, UpdateId::Parse(ProtoText(line, "update_id")));
   const Entry* committed = log.Only(kind::kUpdateCommitted, update.value);
   if (committed == nullptr || committed->IdAt(tag::kPrincipal).value_or(Uuid{}) !=
@@ -82,10 +101,10 @@ absl::Status CheckLine(const Log& log, const IssuedStatement& issued, const nloh
                                static_cast<int64_t>(opened->U64(tag::kRoundNumber).value_or(0))) {
     return Differs("round_number");
   }
-  RETURN_IF_ERROR(CheckOutcome(log, update.value, ProtoText(line, "outcome")));
+  RETURN_IF_ERROR(CheckOutcome(log, update.value, line));
   const std::string decided = EventText(line, "decision_entry");
   const Entry* decision = log.Only(kind::kDecisionMade, update.value);
-  if (!decided.empty() && (decision == nullptr || decision->event_id.ToString() != decided)) {
+  if (decided != (decision == nullptr ? "" : decision->event_id.ToString())) {
     return Differs("decision_entry");
   }
   const std::string credited = EventText(line, "credit_entry");
@@ -134,6 +153,7 @@ absl::Status CheckStatement(const Bundle& bundle, const Log& log, const Epochs& 
                    bundle.Read(absl::StrCat("statements/", name), kJsonBytesMax));
   ASSIGN_OR_RETURN(const nlohmann::json statement, ParseCanonicalObject(bytes));
   RETURN_IF_ERROR(CheckNames(statement, kMembers));
+  RETURN_IF_ERROR(CheckNames(ProtoMessage(statement, "entry"), kReferenceMembers));
   const std::string epoch_id = ProtoText(statement, "epoch_id");
   const std::string principal = ProtoText(statement, "principal_id");
   if (name != absl::StrCat(epoch_id, ".", principal, ".json")) {
@@ -148,7 +168,9 @@ absl::Status CheckStatement(const Bundle& bundle, const Log& log, const Epochs& 
   });
   if (issued == list.end()) return Wrong("the log has no such statement");
   if (EventText(statement, "entry") != issued->entry->event_id.ToString()) return Differs("entry");
-  if (ProtoText(statement, "account_id") != issued->account.ToString()) return Differs("account_id");
+  if (ProtoText(statement, "account_id") != issued->account.ToString()) {
+    return Differs("account_id");
+  }
   if (ProtoInt(statement, "credit_nanonats") != issued->credit) return Differs("credit_nanonats");
   if (ProtoInt(statement, "payment_microtokens") != issued->payment) {
     return Differs("payment_microtokens");
@@ -160,10 +182,11 @@ absl::Status CheckStatement(const Bundle& bundle, const Log& log, const Epochs& 
           static_cast<int64_t>(closed.U64(tag::kAmount).value_or(0))) {
     return Differs("the epoch's credit_sum_nanonats or revenue_microtokens");
   }
+  // A statement that was asked for before it was paid says so; the transfer's id is known by then.
   if (ProtoBool(statement, "paid") && issued->paid == nullptr) return Differs("paid");
-  if (issued->paid != nullptr && ProtoText(statement, "transfer_id") !=
-                                     issued->paid->subject.ToString()) {
-    return Differs("transfer_id");
+  const std::string transfer = issued->paid == nullptr ? "" : issued->paid->subject.ToString();
+  if (issued->payment == 0 || issued->paid != nullptr) {
+    if (ProtoText(statement, "transfer_id") != transfer) return Differs("transfer_id");
   }
   std::vector<EventId> credits;
   for (const nlohmann::json& line : ProtoList(statement, "lines")) {

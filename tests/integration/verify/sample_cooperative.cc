@@ -1,0 +1,287 @@
+#include "tests/integration/verify/sample_cooperative.h"
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "libs/crypto/base64.h"
+#include "libs/crypto/deterministic_id.h"
+#include "libs/crypto/entry_kinds.h"
+#include "libs/crypto/merkle.h"
+#include "libs/crypto/tile.h"
+#include "libs/crypto/tlog_proof.h"
+#include "nlohmann/json.hpp"
+
+namespace rochdale::verify {
+
+namespace kind = crypto::kind;
+namespace tag = crypto::tag;
+
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr char kOrigin[] = "log.example.org/rochdale";
+
+crypto::KeyPair KeyOf(const std::string& name) {
+  return crypto::KeyPair::FromSeed(crypto::Sha256(absl::StrCat("key of ", name)).bytes);
+}
+
+void Must(const absl::Status& status) {
+  if (status.ok()) return;
+  std::cerr << "sample cooperative: " << status << "\n";
+  std::abort();
+}
+
+// Reads any node of the tree over these leaves.
+crypto::NodeReader ReaderOf(const std::vector<std::string>& leaves) {
+  auto nodes = std::make_shared<std::vector<std::vector<crypto::Digest>>>(40);
+  crypto::Frontier tree;
+  for (const std::string& leaf : leaves) {
+    tree.Append(crypto::LeafHash(leaf), [&](int level, uint64_t, const crypto::Digest& hash) {
+      (*nodes)[level].push_back(hash);
+    });
+  }
+  return [nodes](int level, uint64_t index) -> absl::StatusOr<crypto::Digest> {
+    return nodes->at(level).at(index);
+  };
+}
+
+}  // namespace
+
+SampleCooperative::SampleCooperative(Fault fault)
+    : fault_(fault),
+      log_key_(KeyOf("log")),
+      founder_(KeyOf("founder")),
+      customer_key_(KeyOf("customer")) {
+  Found();
+  for (const char* name : {"anna", "bela", "cleo"}) {
+    members_.push_back({name, PrincipalId{NewId(absl::StrCat("principal ", name))},
+                        AgentId{NewId(absl::StrCat("agent ", name))}, KeyOf(name),
+                        KeyOf(absl::StrCat("agent of ", name)), {}, {}});
+    Join(members_.back());
+  }
+  MakeModel();
+  first_head_ = leaves_.size();
+  RunRound(1);
+  PayRevenue(1'000'003);
+  CloseEpoch(1, 1'000'003);
+  RunRound(2);
+  PayRevenue(500'000);
+  CloseEpoch(2, 500'000);
+  // Enough entries for a full tile and a second level.
+  for (int i = 0; leaves_.size() < 270; ++i) {
+    crypto::EntryBuilder changed = Entry(kind::kParameterChanged, nullptr);
+    Append(changed.Cooperative(cooperative_).Subject(cooperative_).AuthorisedBy(founded_)
+               .U64(tag::kVersion, static_cast<uint64_t>(i) + 2)
+               .Text(tag::kParameter, "round.open_ms")
+               .Text(tag::kValue, absl::StrCat(1000 + i)));
+  }
+  Publish();
+}
+
+crypto::NoteKey SampleCooperative::origin() const {
+  return {kOrigin, crypto::NoteAlgorithm::kEd25519, log_key_.public_key()};
+}
+
+Uuid SampleCooperative::NewId(const std::string& what) const {
+  return crypto::DeterministicId("sample", what);
+}
+
+crypto::EntryBuilder SampleCooperative::Entry(uint16_t kind, EventId* event) {
+  const EventId id{NewId(absl::StrCat("event ", leaves_.size()))};
+  if (event != nullptr) *event = id;
+  time_us_ += 1'000;
+  return crypto::EntryBuilder(kind, id, absl::FromUnixMicros(time_us_));
+}
+
+void SampleCooperative::Append(crypto::EntryBuilder& builder) {
+  auto bytes = builder.BuildBytes();
+  Must(bytes.status());
+  leaves_.push_back(*std::move(bytes));
+}
+
+crypto::SignedDocument SampleCooperative::Sign(const crypto::KeyPair& key, const std::string& type,
+                                               const std::string& body, bool publish) {
+  auto document = crypto::SignDocument(key, type, body);
+  Must(document.status());
+  if (publish) {
+    const Json json = {
+        {"type", type},
+        {"body", crypto::Base64Encode(crypto::Base64::kStandard, body)},
+        {"public_key", document->public_key.ToString()},
+        {"signature", crypto::HexEncode(document->signature.AsBytes())}};
+    files_[absl::StrCat("documents/", crypto::DocumentDigest(*document).ToString(), ".json")] =
+        json.dump();
+  }
+  return *std::move(document);
+}
+
+void SampleCooperative::Found() {
+  crypto::EntryBuilder started = Entry(kind::kLogStarted, nullptr);
+  Append(started.Bytes(tag::kRegisteredKey, log_key_.public_key().AsBytes())
+             .Text(tag::kOrigin, kOrigin));
+  cooperative_ = CooperativeId{NewId("cooperative")};
+  crypto::EntryBuilder founded = Entry(kind::kCooperativeFounded, &founded_);
+  Append(founded.Cooperative(cooperative_).Subject(cooperative_).U64(tag::kRulesVersion, 1)
+             .Document(Sign(founder_, "rochdale.governance.v1.Genesis", "{\"slug\":\"sample\"}")));
+  customer_ = PrincipalId{NewId("customer")};
+  crypto::EntryBuilder registered = Entry(kind::kPrincipalRegistered, &customer_registered_);
+  Append(registered.Subject(customer_)
+             .Bytes(tag::kRegisteredKey, customer_key_.public_key().AsBytes())
+             .U64(tag::kPrincipalType, 2)
+             .Document(Sign(customer_key_, "rochdale.governance.v1.PrincipalRegistration",
+                            "{\"name\":\"customer\"}", /*publish=*/false)));
+  supply_ = AccountId{NewId("supply")};
+  customer_account_ = AccountId{NewId("customer account")};
+  for (const bool supply : {true, false}) {
+    crypto::EntryBuilder opened = Entry(kind::kAccountOpened, nullptr);
+    opened.Subject(supply ? supply_ : customer_account_).AuthorisedBy(founded_)
+        .U64(tag::kAccountType, supply ? 4 : 2)
+        .Text(tag::kAsset, "token")
+        .I64(tag::kFloor, supply ? std::numeric_limits<int64_t>::min() : 0);
+    if (supply) opened.Cooperative(cooperative_);
+    else opened.Id(tag::kPrincipal, customer_);
+    Append(opened);
+  }
+  crypto::EntryBuilder minted = Entry(kind::kTransferPosted, nullptr);
+  Append(minted.Subject(NewId("mint")).Cooperative(cooperative_)
+             .AuthorisedBy(Is(Fault::kMintedLater) ? customer_registered_ : founded_)
+             .Id(tag::kDebitAccount, supply_).Id(tag::kCreditAccount, customer_account_)
+             .U64(tag::kAmount, Is(Fault::kOverdraft) ? 1'400'000 : 10'000'000)
+             .U64(tag::kTransferKind, 12));
+  pool_ = PoolId{NewId("pool")};
+  pool_account_ = AccountId{crypto::DeterministicId("payout/pool-account", pool_)};
+  crypto::EntryBuilder created = Entry(kind::kPoolCreated, &pool_event_);
+  Append(created.Cooperative(cooperative_).Subject(pool_).Id(tag::kAccount, pool_account_)
+             .Document(Sign(founder_, "rochdale.payout.v1.PoolCreation", "{}")));
+  crypto::EntryBuilder opened = Entry(kind::kAccountOpened, nullptr);
+  Append(opened.Subject(pool_account_).AuthorisedBy(pool_event_).Cooperative(cooperative_)
+             .U64(tag::kAccountType, 4).Text(tag::kAsset, "token").I64(tag::kFloor, 0));
+}
+
+void SampleCooperative::Join(Member& member) {
+  crypto::EntryBuilder registered = Entry(kind::kPrincipalRegistered, &member.registered);
+  Append(registered.Subject(member.principal)
+             .Bytes(tag::kRegisteredKey, member.key.public_key().AsBytes())
+             .U64(tag::kPrincipalType, 1)
+             .Document(Sign(member.key, "rochdale.governance.v1.PrincipalRegistration",
+                            Json{{"name", member.name}}.dump(), /*publish=*/false)));
+  EventId agent, asked;
+  crypto::EntryBuilder registered_agent = Entry(kind::kAgentRegistered, &agent);
+  Append(registered_agent.Subject(member.agent).AuthorisedBy(member.registered)
+             .Id(tag::kPrincipal, member.principal)
+             .Bytes(tag::kRegisteredKey, member.agent_key.public_key().AsBytes())
+             .Document(Sign(member.key, "rochdale.governance.v1.AgentRegistration",
+                            Json{{"agent", member.name}}.dump())));
+  crypto::EntryBuilder requested = Entry(kind::kMembershipRequested, &asked);
+  Append(requested.Cooperative(cooperative_).Subject(member.principal)
+             .AuthorisedBy(Is(Fault::kNoAuthority) ? EventId{NewId("nothing")} : member.registered)
+             .Document(Sign(member.key, "rochdale.governance.v1.MembershipRequest",
+                            Json{{"who", member.name}}.dump())));
+  crypto::EntryBuilder granted = Entry(kind::kMandateGranted, &member.mandate);
+  Append(granted.Cooperative(cooperative_).Subject(NewId(absl::StrCat("mandate ", member.name)))
+             .AuthorisedBy(asked).Id(tag::kPrincipal, member.principal)
+             .Id(tag::kAgent, member.agent).I64(tag::kExpiresUs, time_us_ * 2)
+             .Document(Sign(member.key, "rochdale.governance.v1.Mandate",
+                            Json{{"to", member.name}}.dump())));
+  crypto::EntryBuilder profile = Entry(kind::kProfileSet, nullptr);
+  Append(profile.Cooperative(cooperative_).Subject(member.principal).U64(tag::kVersion, 1)
+             .PrivateDocument(Sign(member.key, "rochdale.filter.v1.ValueProfile", "{}",
+                                   /*publish=*/false),
+                              crypto::Salt{crypto::Sha256(member.name).bytes}));
+}
+
+void SampleCooperative::PutBlob(const std::string& bytes) {
+  files_[absl::StrCat("blobs/", crypto::Sha256(bytes).ToString())] = bytes;
+}
+
+void SampleCooperative::Publish() {
+  const crypto::NodeReader nodes = ReaderOf(leaves_);
+  for (const crypto::Tile& tile : crypto::TilesOf(leaves_.size())) {
+    const auto bytes =
+        tile.entries
+            ? crypto::EntryBundleBytes(absl::MakeConstSpan(leaves_).subspan(
+                  tile.index * crypto::kTileWidth, tile.width))
+            : crypto::HashTileBytes(tile, nodes);
+    Must(bytes.status());
+    files_[absl::StrCat("log/", tile.Path())] = *bytes;
+  }
+  for (const size_t size : {first_head_, leaves_.size()}) {
+    crypto::Checkpoint checkpoint{kOrigin, size, *crypto::TreeRoot(size, nodes)};
+    if (Is(Fault::kForgedHead) && size == first_head_) checkpoint.root.bytes[0] ^= 1;
+    const std::string note = crypto::FormatNote(*crypto::SignCheckpoint(checkpoint, log_key_));
+    files_[absl::StrCat("log/checkpoints/", size)] = note;
+    files_["log/checkpoint"] = note;
+  }
+  files_["log/origin.vkey"] = origin().ToString() + "\n";
+  Seal();
+}
+
+void SampleCooperative::Seal() {
+  files_.erase("manifest.json");
+  files_.erase("manifest.sig");
+  Json listed = Json::object();
+  for (const auto& [path, bytes] : files_) {
+    listed[path] = {{"sha256", crypto::Sha256(bytes).ToString()}, {"size", bytes.size()}};
+  }
+  const Json manifest = {
+      {"format", 1}, {"cooperative_id", cooperative_.ToString()}, {"files", listed}};
+  files_["manifest.json"] = manifest.dump();
+  crypto::Note note{absl::StrCat("rochdale evidence bundle v1\n",
+                                 crypto::Sha256(files_["manifest.json"]).ToString(), "\n"),
+                    {}};
+  note.signatures.push_back(*crypto::SignNote(kOrigin, log_key_, note.text));
+  files_["manifest.sig"] = crypto::FormatNote(note);
+}
+
+void SampleCooperative::Replace(const std::string& path, const std::string& bytes) {
+  files_[path] = bytes;
+  Seal();
+}
+
+std::string SampleCooperative::Receipt(uint64_t index) const {
+  crypto::TlogProof proof;
+  proof.index = index;
+  proof.hashes = *crypto::InclusionProof(index, leaves_.size(), ReaderOf(leaves_));
+  proof.checkpoint = files_.at("log/checkpoint");
+  proof.extra = leaves_.at(index);
+  return proof.ToText();
+}
+
+void SampleCooperative::Write(const std::string& folder) const {
+  for (const auto& [path, bytes] : files_) {
+    const std::filesystem::path target = std::filesystem::path(folder) / path;
+    std::filesystem::create_directories(target.parent_path());
+    std::ofstream(target, std::ios::binary) << bytes;
+  }
+}
+
+std::string SampleCooperative::Archive() const {
+  std::string archive;
+  for (const auto& [path, bytes] : files_) {
+    std::string header(512, '\0');
+    const auto put = [&](size_t at, const std::string& text) {
+      header.replace(at, text.size(), text);
+    };
+    char size[12];
+    std::snprintf(size, sizeof(size), "%011llo", static_cast<unsigned long long>(bytes.size()));
+    const size_t slash = path.size() > 100 ? path.find('/') : std::string::npos;
+    put(0, slash == std::string::npos ? path : path.substr(slash + 1));
+    if (slash != std::string::npos) put(345, path.substr(0, slash));
+    put(100, "0000644"), put(124, size), put(148, "        "), put(156, "0");
+    put(257, std::string("ustar\0" "00", 8));
+    unsigned sum = 0;
+    for (const char c : header) sum += static_cast<uint8_t>(c);
+    char checksum[8];
+    std::snprintf(checksum, sizeof(checksum), "%06o", sum);
+    put(148, std::string(checksum, 7) + " ");
+    archive += header + bytes + std::string((512 - bytes.size() % 512) % 512, '\0');
+  }
+  return archive + std::string(1024, '\0');
+}
+
+}  // namespace rochdale::verify

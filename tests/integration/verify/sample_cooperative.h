@@ -1,0 +1,144 @@
+// A small cooperative with everything an evidence bundle can hold: three members, two rounds on a
+// 16-8-4 network evaluated exactly, two epochs paid. Written entry by entry, so that a test can
+// make an operator lie: each fault below is signed by the log's key and agrees with the manifest.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "libs/base/ids.h"
+#include "libs/crypto/ed25519.h"
+#include "libs/crypto/entry_builder.h"
+#include "libs/crypto/note.h"
+#include "libs/crypto/signed_document.h"
+#include "libs/learning/dataset.h"
+#include "libs/learning/grid.h"
+#include "services/attribution/evidence.h"
+
+namespace rochdale::verify {
+
+enum class Fault {
+  kNone,
+  kRefusedIsCredited,      // a refused update gets a CREDIT_ASSIGNED
+  kRefusedIsApplied,       // ... or an UPDATE_APPLIED
+  kMildVerdict,            // findings say DENY, body and log say ALLOW
+  kVerdictAgainstNumbers,  // measured exceeds the threshold, the finding says ALLOW
+  kUnsignedCommitment,     // an UPDATE_COMMITTED signed by another key than the agent's
+  kNoAuthority,            // an entry that nothing allowed
+  kWrongSeed,              // the seed does not open its commitment
+  kChosenRows,             // rows other than the seed draws
+  kWrongSums,              // a sum of losses is one off
+  kWrongCredit,            // a credit is one off, in evidence and log
+  kWrongNext,              // the next checkpoint is another one
+  kWrongBlob,              // a blob of another update under its digest's name
+  kWrongShare,             // one micro-token moves from one share to another
+  kPaidTwice,              // a second reward for one statement
+  kPaidNothing,            // a statement without its reward
+  kCreditCountedTwice,     // a credit in the statements of two epochs
+  kCreditLeftOut,          // a credit of a covered round in no statement
+  kOverdraft,              // an account below its floor
+  kMintedLater,            // tokens made by somebody else than the founding
+  kOtherOrder,             // a transfer of another amount than its signed order
+  kNotSettled,             // an epoch without EPOCH_SETTLED
+  kWrongStatement,         // statements/ says another payment
+  kWrongCreditFile,        // credits/ says another credit
+  kForgedHead,             // an earlier checkpoint with another root
+};
+
+class SampleCooperative {
+ public:
+  explicit SampleCooperative(Fault fault = Fault::kNone);
+
+  // Every file of the bundle by path, manifest and signature included.
+  const std::map<std::string, std::string>& files() const { return files_; }
+  // Puts other bytes in a file's place (or a new file) and signs the manifest again.
+  void Replace(const std::string& path, const std::string& bytes);
+  // Writes them below `folder`, which exists.
+  void Write(const std::string& folder) const;
+  // The same as an uncompressed ustar archive.
+  std::string Archive() const;
+
+  crypto::NoteKey origin() const;
+  UpdateId credited_update() const { return credited_; }
+  UpdateId refused_update() const { return refused_; }
+  // A receipt of the entry at this index, with the entry in its extra line.
+  std::string Receipt(uint64_t index) const;
+
+ private:
+  struct Member {
+    std::string name;
+    PrincipalId principal;
+    AgentId agent;
+    crypto::KeyPair key;
+    crypto::KeyPair agent_key;
+    EventId registered, mandate;
+    int64_t cumulative = 0;
+  };
+  struct Update {
+    UpdateId id;
+    size_t member = 0;
+    learning::GridVector effective;
+    std::string blob;
+    EventId committed, decided;
+  };
+  struct Credited {
+    size_t member = 0;
+    UpdateId update;
+    EventId event, decision;
+    attribution::EvidenceCredit credit;
+    int64_t round_number = 0;
+    bool applied = false;
+  };
+
+  bool Is(Fault fault) const { return fault_ == fault; }
+  crypto::EntryBuilder Entry(uint16_t kind, EventId* event);
+  void Append(crypto::EntryBuilder& builder);
+  crypto::SignedDocument Sign(const crypto::KeyPair& key, const std::string& type,
+                              const std::string& body, bool publish = true);
+  Uuid NewId(const std::string& what) const;
+
+  void Found();
+  void Join(Member& member);
+  void MakeModel();
+  void RunRound(int64_t number);
+  Update Commit(int64_t number, size_t member, const RoundId& round);
+  void Decide(Update& update, const RoundId& round, bool refuse);
+  void Settle(int64_t number, const RoundId& round, const EventId& opened,
+              const std::vector<Update>& admitted);
+  void LogRound(const attribution::Evidence& evidence, const EventId& opened,
+                const std::vector<Update>& admitted, const crypto::Digest& digest);
+  void PayRevenue(int64_t amount);
+  void CloseEpoch(int64_t number, int64_t revenue);
+  void PutBlob(const std::string& bytes);
+  void Publish();
+  void Seal();
+
+  Fault fault_;
+  crypto::KeyPair log_key_, founder_;
+  CooperativeId cooperative_;
+  PrincipalId customer_;
+  crypto::KeyPair customer_key_;
+  EventId founded_, customer_registered_, model_event_, pool_event_;
+  AccountId supply_, customer_account_, pool_account_;
+  PoolId pool_;
+  std::vector<Member> members_;
+  std::vector<std::string> leaves_;
+  std::map<std::string, std::string> files_;
+  int64_t time_us_ = 1'760'000'000'000'000;
+
+  learning::ModelSpec spec_;
+  learning::GridVector base_;
+  crypto::Digest best_;
+  learning::Dataset pool_rows_;
+  crypto::Digest pool_digest_, split_seed_;
+  std::vector<int64_t> visible_;
+  std::vector<attribution::Evidence> rounds_;
+  std::vector<Credited> credits_;          // of the round before the next epoch
+  std::vector<Credited> all_credits_;
+  UpdateId credited_, refused_;
+  size_t first_head_ = 0;
+};
+
+}  // namespace rochdale::verify
