@@ -1,0 +1,245 @@
+// Leases: what a worker may do, told over gRPC.
+#include <catch2/catch.hpp>
+#include <grpcpp/grpcpp.h>
+
+#include "libs/rpc/status.h"
+#include "services/attribution/run_spec.h"
+#include "services/attribution/worker/evaluation.h"
+#include "tests/integration/attribution/world.h"
+
+namespace rochdale::attribution::testing {
+namespace {
+
+// A worker driven by hand.
+class HandWorker {
+ public:
+  HandWorker(World& world, const std::string& run)
+      : world_(world), stub_(world.channel()), run_(run) {}
+
+  std::string Start(const std::string& token) {
+    v1::StartSessionRequest request;
+    request.set_request_id(world_.NewId());
+    request.set_run_id(run_);
+    request.set_run_token(token);
+    v1::StartSessionResponse response;
+    const std::string reason = Call(&WorkerStub::StartSession, request, &response);
+    if (reason == "OK") {
+      session_ = response.session_token();
+      spec_ = ParseRunSpec(response.spec()).value();
+    }
+    return reason;
+  }
+  v1::ClaimShardResponse Claim(const std::string& request_id) {
+    v1::ClaimShardRequest request;
+    request.set_request_id(request_id);
+    request.set_run_id(run_);
+    v1::ClaimShardResponse response;
+    REQUIRE(Call(&WorkerStub::ClaimShard, request, &response) == "OK");
+    return response;
+  }
+  std::string Heartbeat(const v1::Shard& shard) {
+    v1::HeartbeatShardRequest request;
+    Name(shard, request);
+    v1::HeartbeatShardResponse response;
+    return Call(&WorkerStub::HeartbeatShard, request, &response);
+  }
+  std::string Complete(const v1::Shard& shard, const std::string& losses) {
+    v1::CompleteShardRequest request;
+    Name(shard, request);
+    request.set_losses(losses);
+    v1::CompleteShardResponse response;
+    return Call(&WorkerStub::CompleteShard, request, &response);
+  }
+  std::string Fail(const v1::Shard& shard, const std::string& reason) {
+    v1::FailShardRequest request;
+    Name(shard, request);
+    request.set_reason(reason);
+    v1::FailShardResponse response;
+    return Call(&WorkerStub::FailShard, request, &response);
+  }
+  // The true losses, from blobs that the service gives to this session.
+  std::string Evaluate(const v1::Shard& shard) {
+    RunEvaluation evaluation(spec_, [&](const crypto::Digest& sha256) {
+      return Download(sha256.ToString());
+    });
+    const auto result =
+        evaluation.Evaluate({shard.part(), shard.row_begin(), shard.row_end(),
+                             shard.candidate_begin(), shard.candidate_end()});
+    REQUIRE(result.ok());
+    return EncodeLosses(result->losses);
+  }
+  absl::StatusOr<std::string> Download(const std::string& sha256) {
+    grpc::ClientContext context;
+    Prepare(context);
+    common_v1::DownloadBlobRequest request;
+    request.set_sha256(sha256);
+    const auto reader = stub_.DownloadRunBlob(&context, request);
+    std::string bytes;
+    common_v1::BlobChunk chunk;
+    while (reader->Read(&chunk)) bytes += chunk.data();
+    const absl::Status status = rpc::FromGrpc(reader->Finish());
+    if (!status.ok()) return status;
+    return bytes;
+  }
+  // Does all that is left.
+  void Finish() {
+    while (true) {
+      const v1::ClaimShardResponse claimed = Claim(world_.NewId());
+      if (claimed.run_ended() || claimed.none()) return;
+      REQUIRE(Complete(claimed.shard(), Evaluate(claimed.shard())) == "OK");
+    }
+  }
+  const RunSpec& spec() const { return spec_; }
+  void UseToken(const std::string& token) { session_ = token; }
+
+ private:
+  template <typename Request>
+  void Name(const v1::Shard& shard, Request& request) {
+    request.set_request_id(world_.NewId());
+    request.set_run_id(run_);
+    request.set_number(shard.number());
+    request.set_lease_epoch(shard.lease_epoch());
+  }
+  void Prepare(grpc::ClientContext& context) {
+    context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(10)));
+    if (!session_.empty()) context.AddMetadata("authorization", "Run " + session_);
+  }
+  template <typename Method, typename Request, typename Response>
+  std::string Call(Method method, const Request& request, Response* response) {
+    grpc::ClientContext context;
+    Prepare(context);
+    const absl::Status status = rpc::FromGrpc((stub_.*method)(&context, request, response));
+    return status.ok() ? "OK" : ReasonOf(status);
+  }
+
+  World& world_;
+  WorkerStub stub_;
+  const std::string run_;
+  std::string session_;
+  RunSpec spec_;
+};
+
+using Parameters = std::map<std::string, std::string>;
+
+struct Waiting {
+  World world;
+  std::string round;
+  std::string run;
+  std::string token;
+
+  explicit Waiting(Parameters parameters = {})
+      : world({.parameters = std::move(parameters), .launch_workers = false}) {
+    for (const uint32_t seed : {1u, 2u, 3u}) world.AddUpdate(2.0, seed);
+    world.Start();
+    round = world.Train(1);
+    NextRun();
+  }
+  // The run that waits for workers now.
+  void NextRun() {
+    REQUIRE(Eventually([&] {
+      v1::ListRunsRequest request;
+      request.set_round_id(round);
+      const auto response = world.As<Stub>(world.founder).Ok(&Stub::ListRuns, request);
+      for (const v1::Run& one : response.runs()) {
+        if (one.state() != v1::RUN_STATE_RUNNING) continue;
+        run = one.run_id();
+        return true;
+      }
+      return false;
+    }));
+    token = world.secrets().RunToken(RunId::Parse(run).value());
+  }
+};
+
+TEST_CASE("a run token gives a session, and the session its run only") {
+  Waiting waiting;
+  HandWorker worker(waiting.world, waiting.run);
+  CHECK(worker.Start("R.x.y") == "UNAUTHENTICATED");
+  CHECK(worker.Start(waiting.token + "0") == "UNAUTHENTICATED");
+  REQUIRE(worker.Start(waiting.token) == "OK");
+  CHECK(worker.spec().updates.size() == 3);
+  CHECK(worker.Download(worker.spec().base.ToString()).ok());
+  CHECK(absl::IsNotFound(worker.Download(crypto::Sha256("other").ToString()).status()));
+  // Without a session nothing is given; the run token itself is not one.
+  HandWorker other(waiting.world, waiting.run);
+  v1::Shard shard;
+  CHECK(other.Heartbeat(shard) == "UNAUTHENTICATED");
+  other.UseToken(waiting.token);
+  CHECK(other.Heartbeat(shard) == "UNAUTHENTICATED");
+}
+
+TEST_CASE("a claim repeated is the same claim, and leases are exclusive") {
+  Waiting waiting;
+  HandWorker one(waiting.world, waiting.run), two(waiting.world, waiting.run);
+  REQUIRE(one.Start(waiting.token) == "OK");
+  REQUIRE(two.Start(waiting.token) == "OK");
+  const std::string request = waiting.world.NewId();
+  const v1::Shard first = one.Claim(request).shard();
+  CHECK(one.Claim(request).shard().number() == first.number());
+  CHECK(one.Claim(request).shard().lease_epoch() == first.lease_epoch());
+  const v1::Shard second = two.Claim(waiting.world.NewId()).shard();
+  CHECK(second.number() != first.number());
+  CHECK(one.Heartbeat(first) == "OK");
+  CHECK(two.Heartbeat(first) == "LEASE_LOST");
+}
+
+TEST_CASE("a stale lease is refused once another worker has the shard") {
+  Waiting waiting;
+  HandWorker slow(waiting.world, waiting.run), quick(waiting.world, waiting.run);
+  REQUIRE(slow.Start(waiting.token) == "OK");
+  REQUIRE(quick.Start(waiting.token) == "OK");
+  const v1::Shard stale = slow.Claim(waiting.world.NewId()).shard();
+  absl::SleepFor(absl::Milliseconds(700));
+  const v1::Shard taken = quick.Claim(waiting.world.NewId()).shard();
+  REQUIRE(taken.number() == stale.number());
+  CHECK(taken.lease_epoch() == stale.lease_epoch() + 1);
+  CHECK(slow.Heartbeat(stale) == "LEASE_LOST");
+  const std::string losses = slow.Evaluate(stale);
+  CHECK(slow.Complete(stale, losses) == "LEASE_LOST");
+  CHECK(slow.Fail(stale, "INTERNAL") == "LEASE_LOST");
+  CHECK(quick.Complete(taken, losses) == "OK");
+  // Late, but the same: nothing is wrong.
+  CHECK(slow.Complete(stale, losses) == "OK");
+}
+
+TEST_CASE("a result is accepted once; another one is an exception and loses") {
+  Waiting waiting;
+  HandWorker worker(waiting.world, waiting.run);
+  REQUIRE(worker.Start(waiting.token) == "OK");
+  const v1::Shard shard = worker.Claim(waiting.world.NewId()).shard();
+  const std::string losses = worker.Evaluate(shard);
+  CHECK(worker.Complete(shard, losses.substr(8)) == "BAD_REQUEST");
+  REQUIRE(worker.Complete(shard, losses) == "OK");
+  CHECK(worker.Complete(shard, losses) == "OK");
+  std::string forged = losses;
+  forged[0] = static_cast<char>(forged[0] ^ 1);
+  CHECK(worker.Complete(shard, forged) == "LEASE_LOST");
+  CHECK(Eventually([&] { return waiting.world.governance.exceptions().size() == 1; }));
+  CHECK(waiting.world.governance.exceptions()[0].kind() ==
+        governance_v1::EXCEPTION_KIND_RESULT_MISMATCH);
+  CHECK(worker.Complete(shard, forged) == "LEASE_LOST");  // raised once
+  worker.Finish();
+  waiting.NextRun();  // the aggregate
+  HandWorker last(waiting.world, waiting.run);
+  REQUIRE(last.Start(waiting.token) == "OK");
+  last.Finish();
+  CHECK(waiting.world.WaitForEnd(1).state() == v1::ROUND_STATE_CLOSED);
+  CHECK(waiting.world.governance.exceptions().size() == 1);
+  CHECK(last.Start(waiting.token) == "ROUND_STATE");
+}
+
+TEST_CASE("a shard that fails too often fails its run, and the round is abandoned") {
+  Waiting waiting(Parameters{{"worker.max_attempts", "2"}});
+  HandWorker worker(waiting.world, waiting.run);
+  REQUIRE(worker.Start(waiting.token) == "OK");
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    CHECK(worker.Fail(worker.Claim(waiting.world.NewId()).shard(), "INTERNAL") == "OK");
+  }
+  const v1::Round round = waiting.world.WaitForEnd(1);
+  CHECK(round.state() == v1::ROUND_STATE_ABANDONED);
+  CHECK(round.reason() == "RUN_FAILED");
+  CHECK(worker.Claim(waiting.world.NewId()).run_ended());
+}
+
+}  // namespace
+}  // namespace rochdale::attribution::testing

@@ -1,0 +1,303 @@
+#include "tests/integration/attribution/world.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "libs/base/status_macros.h"
+#include "libs/blob/transfer.h"
+#include "libs/crypto/entry_kinds.h"
+#include "libs/learning/gradients.h"
+#include "libs/rpc/status.h"
+#include "libs/tensor/flat.h"
+#include "services/attribution/migrations.h"
+
+namespace rochdale::attribution::testing {
+namespace {
+
+using rochdale::testing::NewKey;
+using rochdale::testing::Sign;
+
+const char kSecret[] = "a server secret of the tests, long enough";
+
+crypto::Digest DigestOfText(const std::string& text) { return crypto::Digest::Parse(text).value(); }
+
+}  // namespace
+
+learning::Dataset MakeRows(int64_t rows, uint32_t seed) {
+  std::mt19937 random(seed);
+  learning::Dataset data;
+  data.dimension = 16;
+  for (int64_t r = 0; r < rows; ++r) {
+    const int label = static_cast<int>(random() % 4);
+    for (int k = 0; k < 16; ++k) {
+      const uint32_t base = k / 4 == label ? 120 : 0;
+      data.inputs.push_back(static_cast<uint8_t>(base + random() % 130));
+    }
+    data.labels.push_back(label);
+  }
+  return data;
+}
+
+World::World(WorldOptions options)
+    : options_(std::move(options)),
+      database_({attribution::Migrations()}),
+      logger_("attribution", obs::LogLevel::kError, clock),
+      secrets_(config::Secret(kSecret)),
+      run_tokens_(config::Secret(kSecret), db()) {
+  std::map<crypto::PublicKey, std::string> configured;
+  for (const char* name : {"attribution", "filter", "payout"}) {
+    const auto [at, inserted] = service_keys_.emplace(name, NewKey());
+    configured[at->second.public_key()] = name;
+  }
+  keys_ = std::make_unique<rpc::ConfiguredKeys>(configured, &directory_);
+  authenticator_ = std::make_unique<rpc::Authenticator>(*keys_, &run_tokens_);
+  tokens_ = std::make_unique<rpc::TokenSource>(crypto::TokenSubject::OfService("attribution"),
+                                               service_keys_.at("attribution"), clock, ids);
+  outgoing_ = std::make_unique<rpc::Outgoing>(ids, tokens_.get());
+  founder.id = PrincipalId{ids.New(clock.Now())};
+  directory_.Put(founder.key.public_key(), {rpc::IdentityKind::kPrincipal, founder.id, {}, ""});
+  cooperative = NewId();
+  spec.layer_sizes = options_.layers;
+  governance.cooperative_id = cooperative;
+  governance.founders = {founder.key.public_key().ToString()};
+  governance.parameters = {{"round.close_early", "true"},      {"round.min_updates", "1"},
+                           {"validation.rows_per_round", "200"}, {"worker.lease_ms", "500"},
+                           {"score.quantum_nanonats", "1"}};
+  for (const auto& [name, value] : options_.parameters) governance.parameters[name] = value;
+  for (const auto& [name, fake] :
+       std::map<std::string, grpc::Service*>{
+           {"governance", &governance}, {"filter", &filter}, {"ledger", &ledger}}) {
+    grpc::ServerBuilder builder;
+    builder.SetMaxReceiveMessageSize(-1);
+    builder.RegisterService(fake);
+    fakes_[name] = builder.BuildAndStart();
+  }
+  pool_ = MakeRows(options_.pool_rows, 1);
+}
+
+World::~World() { Stop(); }
+
+void World::Start(std::function<absl::Status(absl::string_view)> fault) {
+  calls_ = std::make_unique<rpc::Calls>(clock, ids, *authenticator_, logger_, metrics_);
+  const service::Environment env{
+      clock, ids, logger_, metrics_, db(), *calls_, *outgoing_,
+      [this](absl::string_view service) -> std::shared_ptr<grpc::Channel> {
+        const auto found = fakes_.find(service);
+        if (found == fakes_.end()) return nullptr;
+        return found->second->InProcessChannel(grpc::ChannelArguments());
+      },
+      dir_.path()};
+  AttributionOptions options;
+  options.server_secret = config::Secret(kSecret);
+  options.address = "test:1";
+  options.launch_local_workers = options_.launch_workers;
+  options.worker_program = ROCHDALE_WORKER_PROGRAM;
+  options.worker_endpoint = [this] { return absl::StrCat("127.0.0.1:", port_); };
+  options.workers = 2;
+  options.poll_every = absl::Milliseconds(20);
+  options.backoff_min = absl::Milliseconds(20);
+  options.fault = std::move(fault);
+  module_ = AttributionModule::Make(options, env);
+  rpc::ServerOptions server_options;
+  server_options.plaintext = true;
+  auto server = rpc::Server::Start(server_options, module_->grpc_services(), *calls_);
+  if (!server.ok()) throw std::runtime_error(server.status().ToString());
+  server_ = *std::move(server);
+  port_ = server_->port();
+  if (const absl::Status started = module_->Start(); !started.ok()) {
+    throw std::runtime_error(started.ToString());
+  }
+}
+
+void World::Stop() {
+  if (module_ == nullptr) return;
+  module_->Stop();
+  server_->Stop(absl::Seconds(5));
+  server_.reset();
+  module_.reset();
+}
+
+Person World::NewPerson() {
+  Person person{{ids.New(clock.Now())}};
+  directory_.Put(person.key.public_key(), {rpc::IdentityKind::kPrincipal, person.id, {}, ""});
+  return person;
+}
+
+std::shared_ptr<grpc::Channel> World::channel() { return server_->InProcessChannel(); }
+
+rochdale::testing::Client<Stub> World::AsService(const std::string& name) {
+  return rochdale::testing::Client<Stub>(
+      channel(), ids, std::make_unique<rpc::TokenSource>(crypto::TokenSubject::OfService(name),
+                                                         service_keys_.at(name), clock, ids));
+}
+
+void World::AddUpdate(double strength, uint32_t seed) {
+  const learning::GridVector base = learning::InitialParameters(spec, "7");
+  const std::vector<float> gradient =
+      learning::MeanLossGradient(spec, base, MakeRows(200, 1'000 + seed)).value();
+  learning::GridVector update;
+  for (const float g : gradient) update.push_back(tensor::RoundToGrid(-strength * g));
+  const auto file =
+      tensor::SerializeFlatI32(learning::ManifestOf(spec, tensor::DType::kI32), update);
+  FakeUpdate one;
+  one.principal_id = NewId();
+  one.agent_id = NewId();
+  one.effective = *file;
+  governance.principals.push_back(one.principal_id);
+  filter.updates.push_back(std::move(one));
+}
+
+void World::AddFlatUpdate(int32_t units) {
+  const learning::GridVector update(learning::ParameterCount(spec), units);
+  const auto file =
+      tensor::SerializeFlatI32(learning::ManifestOf(spec, tensor::DType::kI32), update);
+  FakeUpdate one;
+  one.principal_id = NewId();
+  one.agent_id = NewId();
+  one.effective = *file;
+  governance.principals.push_back(one.principal_id);
+  filter.updates.push_back(std::move(one));
+}
+
+void World::UploadPool() {
+  auto client = As<Stub>(founder);
+  const std::string file = learning::SerializeDataset(pool_);
+  common_v1::BeginUploadRequest begin;
+  begin.set_request_id(NewId());
+  begin.set_purpose(common_v1::BLOB_PURPOSE_VALIDATION);
+  begin.set_size_bytes(static_cast<int64_t>(file.size()));
+  begin.set_sha256(crypto::Sha256(file).ToString());
+  const common_v1::Upload upload = client.Ok(&Stub::BeginUpload, begin);
+  const auto context = client.Context();
+  common_v1::Upload result;
+  const auto writer = client.stub().UploadBlob(context.get(), &result);
+  for (size_t at = 0; at < file.size(); at += 1 << 20) {
+    common_v1::UploadChunk chunk;
+    chunk.set_upload_id(upload.upload_id());
+    chunk.set_offset_bytes(static_cast<int64_t>(at));
+    chunk.set_data(file.substr(at, 1 << 20));
+    if (!writer->Write(chunk)) break;
+  }
+  writer->WritesDone();
+  const absl::Status status = rpc::FromGrpc(writer->Finish());
+  if (!status.ok() || !result.complete()) throw std::runtime_error(status.ToString());
+  v1::ValidationPoolSealing sealing;
+  sealing.set_cooperative_id(cooperative);
+  sealing.set_data_sha256(begin.sha256());
+  v1::SealValidationPoolRequest seal;
+  seal.set_request_id(NewId());
+  *seal.mutable_sealing() = Sign(founder.key, sealing);
+  client.Ok(&Stub::SealValidationPool, seal);
+}
+
+std::string World::Train(int64_t rounds) {
+  auto client = As<Stub>(founder);
+  v1::ModelRegistration registration;
+  registration.set_cooperative_id(cooperative);
+  registration.mutable_spec()->set_kind(v1::MODEL_KIND_MLP);
+  for (const int size : options_.layers) registration.mutable_spec()->add_layer_sizes(size);
+  registration.set_init_seed(7);
+  v1::CreateModelRequest create;
+  create.set_request_id(NewId());
+  *create.mutable_registration() = Sign(founder.key, registration);
+  client.Ok(&Stub::CreateModel, create);
+  UploadPool();
+  v1::TrainingPlan plan;
+  plan.set_cooperative_id(cooperative);
+  plan.set_rounds(rounds);
+  plan.set_scenario("default");
+  v1::StartTrainingRequest start;
+  start.set_request_id(NewId());
+  *start.mutable_plan() = Sign(founder.key, plan);
+  return client.Ok(&Stub::StartTraining, start).round().round_id();
+}
+
+v1::Round World::Get(const std::string& round_id) {
+  v1::GetRoundRequest request;
+  request.set_round_id(round_id);
+  return As<Stub>(founder).Ok(&Stub::GetRound, request).round();
+}
+
+v1::Round World::WaitForEnd(int64_t number) {
+  v1::Round last;
+  const bool ended = Eventually(
+      [&] {
+        v1::ListRoundsRequest request;
+        request.set_cooperative_id(cooperative);
+        request.set_page_size(1'000);
+        const auto response = As<Stub>(founder).Ok(&Stub::ListRounds, request);
+        for (const v1::Round& round : response.rounds()) {
+          if (round.number() != number) continue;
+          last = round;
+          return round.state() >= v1::ROUND_STATE_CLOSED;
+        }
+        return false;
+      },
+      absl::Seconds(60));
+  if (!ended) throw std::runtime_error("the round does not end: " + last.DebugString());
+  return last;
+}
+
+std::vector<v1::Credit> World::Credits(const std::string& round_id) {
+  v1::ListCreditsRequest request;
+  request.set_cooperative_id(cooperative);
+  request.set_round_id(round_id);
+  const auto response = As<Stub>(founder).Ok(&Stub::ListCredits, request);
+  return {response.credits().begin(), response.credits().end()};
+}
+
+Evidence World::EvidenceOf(const std::string& round_id) {
+  v1::GetEvidenceRequest request;
+  request.set_round_id(round_id);
+  const auto response = As<Stub>(founder).Ok(&Stub::GetEvidence, request);
+  if (crypto::Sha256(response.body()).ToString() != response.sha256()) {
+    throw std::runtime_error("the evidence has another digest");
+  }
+  return ParseEvidence(response.body()).value();
+}
+
+absl::StatusOr<std::string> World::Download(const Person& person, const std::string& sha256) {
+  auto client = As<Stub>(person);
+  std::unique_ptr<grpc::ClientContext> context;
+  blob::BlobCalls calls;
+  calls.download = [&](grpc::ClientContext*, const common_v1::DownloadBlobRequest& request) {
+    context = client.Context();
+    return std::unique_ptr<grpc::ClientReaderInterface<common_v1::BlobChunk>>(
+        client.stub().DownloadBlob(context.get(), request));
+  };
+  calls.prepare = [](grpc::ClientContext&) {};
+  return blob::DownloadBytes(calls, DigestOfText(sha256), 1 << 30);
+}
+
+absl::Status World::Recompute(const Evidence& evidence) {
+  return CheckRecomputation(evidence, [&](const crypto::Digest& sha256) {
+    return Download(founder, sha256.ToString());
+  });
+}
+
+int64_t World::Number(const std::string& sql) {
+  const auto row = db().Transact(absl::Seconds(10),
+                                 [&](pg::Transaction& tx) { return tx.ExecOne(sql); });
+  if (!row.ok()) throw std::runtime_error(row.status().ToString());
+  return row->Get<int64_t>(0);
+}
+
+std::vector<crypto::Entry> World::Outbox() {
+  const auto rows = db().Transact(absl::Seconds(10), [](pg::Transaction& tx) {
+    return tx.Exec("SELECT leaf FROM outbox ORDER BY sequence");
+  });
+  std::vector<crypto::Entry> entries;
+  for (const pg::Row& row : *rows) {
+    entries.push_back(crypto::DecodeEntry(row.GetBytes("leaf")).value());
+    if (absl::Status fits = crypto::CheckKind(entries.back()); !fits.ok()) {
+      throw std::runtime_error(fits.ToString());
+    }
+  }
+  return entries;
+}
+
+}  // namespace rochdale::attribution::testing
