@@ -169,7 +169,9 @@ grpc::Status AttributionService::GetEvidence(grpc::ServerContext* context,
                      parts_.env.db.Transact(call.deadline, [&](pg::Transaction& tx) {
                        return FindEvidence(tx, id);
                      }));
-    if (!body || !round->evidence_sha256) return absl::InternalError("a closed round lacks evidence");
+    if (!body || !round->evidence_sha256) {
+      return absl::InternalError("a closed round lacks evidence");
+    }
     response->set_body(*body);
     response->set_sha256(round->evidence_sha256->ToString());
     return absl::OkStatus();

@@ -10,8 +10,8 @@ inline constexpr absl::Duration kStepReadTimeout = absl::Seconds(30);
 
 template <typename T>
 absl::StatusOr<T> RoundSteps::Read(absl::FunctionRef<absl::StatusOr<T>(pg::Transaction&)> query) {
-  return parts_.env.db.Transact(kStepReadTimeout,
-                                [&](pg::Transaction& tx) -> absl::StatusOr<T> { return query(tx); });
+  return parts_.env.db.Transact(
+      kStepReadTimeout, [&](pg::Transaction& tx) -> absl::StatusOr<T> { return query(tx); });
 }
 
 }  // namespace rochdale::attribution

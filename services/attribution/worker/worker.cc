@@ -164,7 +164,10 @@ class Session {
 class Heartbeats {
  public:
   Heartbeats(Session& session, v1::Shard shard, absl::Duration lease)
-      : session_(session), shard_(std::move(shard)), every_(lease / 3), thread_([this] { Loop(); }) {}
+      : session_(session),
+        shard_(std::move(shard)),
+        every_(lease / 3),
+        thread_([this] { Loop(); }) {}
   ~Heartbeats() {
     {
       const std::lock_guard lock(mutex_);

@@ -126,7 +126,9 @@ TEST_CASE("a refused update has no part in the game") {
 
 TEST_CASE("more than ten contributors are paid solo") {
   World world;
-  for (uint32_t seed = 1; seed <= 12; ++seed) world.AddUpdate(seed == 4 || seed == 5 ? -9 : 3, seed);
+  for (uint32_t seed = 1; seed <= 12; ++seed) {
+    world.AddUpdate(seed == 4 || seed == 5 ? -9 : 3, seed);
+  }
   world.Start();
   const std::string id = world.Train(1);
   REQUIRE(world.WaitForEnd(1).state() == v1::ROUND_STATE_CLOSED);

@@ -201,8 +201,8 @@ TEST_CASE("a checkpoint off the grid or of another shape is refused") {
   values[0] = 0;
   CHECK(ReasonOf(ParseCheckpoint(*tensor::SerializeFlatF32(manifest, values), other).status()) ==
         "TENSOR_MISMATCH");
-  CHECK(ReasonOf(ParseEffectiveUpdate(*tensor::SerializeFlatF32(manifest, values), spec).status()) ==
-        "TENSOR_MISMATCH");
+  const std::string floats = *tensor::SerializeFlatF32(manifest, values);
+  CHECK(ReasonOf(ParseEffectiveUpdate(floats, spec).status()) == "TENSOR_MISMATCH");
 }
 
 }  // namespace
