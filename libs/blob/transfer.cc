@@ -69,8 +69,17 @@ absl::Status UploadDesk::Begin(const rpc::Call& call, const v1::BeginUploadReque
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(const Upload upload, store_.Begin(id, size, digest, call.now));
-  Fill(id, upload, false, response);
+  // All bytes had arrived when the process or the connection ended: there is no chunk left to send
+  // that would complete it.
+  if (upload.complete()) RETURN_IF_ERROR(Complete(call, id, purpose, upload));
+  Fill(id, upload, upload.complete(), response);
   return absl::OkStatus();
+}
+
+absl::Status UploadDesk::Complete(const rpc::Call& call, UploadId id, int purpose,
+                                  const Upload& upload) {
+  RETURN_IF_ERROR(store_.Commit(id, upload.digest));
+  return policy_.record(call, call.identity.ToString(), purpose, upload.digest, upload.size);
 }
 
 absl::StatusOr<int> UploadDesk::PurposeOf(const rpc::Call& call, UploadId id,
@@ -105,11 +114,7 @@ absl::Status UploadDesk::Receive(const rpc::Call& call,
     if (upload.complete()) break;
   }
   if (id.IsZero()) return Error("UPLOAD_INCOMPLETE", "the stream carried no chunk");
-  if (upload.complete()) {
-    RETURN_IF_ERROR(store_.Commit(id, upload.digest));
-    RETURN_IF_ERROR(policy_.record(call, call.identity.ToString(), purpose, upload.digest,
-                                   upload.size));
-  }
+  if (upload.complete()) RETURN_IF_ERROR(Complete(call, id, purpose, upload));
   Fill(id, upload, upload.complete(), response);
   return absl::OkStatus();
 }

@@ -64,7 +64,8 @@ class UploadDesk {
   UploadDesk(BlobStore& store, UploadPolicy policy)
       : store_(store), policy_(std::move(policy)) {}
 
-  // BAD_REQUEST, UPLOAD_TOO_LARGE, PERMISSION_DENIED, OVERLOADED, STORE_FULL.
+  // BAD_REQUEST, UPLOAD_TOO_LARGE, PERMISSION_DENIED, OVERLOADED, STORE_FULL; DIGEST_MISMATCH where
+  // all bytes were there already and are not the declared ones.
   absl::Status Begin(const rpc::Call& call, const common::v1::BeginUploadRequest& request,
                      common::v1::Upload* response);
   // Reads until the client ends its stream or the upload is complete; then verifies and records.
@@ -81,6 +82,9 @@ class UploadDesk {
  private:
   // The caller's open upload with this id, and its purpose; NOT_FOUND otherwise.
   absl::StatusOr<int> PurposeOf(const rpc::Call& call, UploadId id, const Upload& upload) const;
+
+  // Verifies, keeps and records an upload whose bytes are all there.
+  absl::Status Complete(const rpc::Call& call, UploadId id, int purpose, const Upload& upload);
 
   BlobStore& store_;
   const UploadPolicy policy_;

@@ -3,35 +3,28 @@
 #include <algorithm>
 #include <set>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
 #include "libs/base/errors.h"
 #include "libs/base/status_macros.h"
 #include "libs/rpc/document.h"
+#include "libs/rpc/fields.h"
 #include "libs/tensor/manifest.h"
 
 namespace rochdale::filter {
 namespace {
 
+using rpc::TakeDigest;
+using rpc::TakeId;
+
 constexpr int64_t kEpsMax = 10'000'000'000;
+constexpr char kFitRuleId[] = "fit";  // of the rule that a profile's preferences make
 
-template <typename IdType>
-IdType TakeId(absl::string_view text, absl::string_view field, FieldErrors& errors) {
-  auto id = IdType::Parse(text);
-  if (!id.ok() || id->IsZero()) {
-    errors.Add(field, "must be a UUID");
-    return {};
-  }
-  return *id;
-}
-
-crypto::Digest TakeDigest(absl::string_view text, absl::string_view field, FieldErrors& errors) {
-  auto digest = crypto::Digest::Parse(text);
-  if (!digest.ok()) {
-    errors.Add(field, "must be a SHA-256 of 64 lower-case hexadecimal digits");
-    return {};
-  }
-  return *digest;
+bool IsRuleId(absl::string_view id) {
+  return !id.empty() && id.size() <= 64 && std::all_of(id.begin(), id.end(), [](char c) {
+    return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '.' || c == '_' || c == '-';
+  });
 }
 
 void CheckConstraint(const common::v1::Rule& rule, const std::string& at, FieldErrors& errors) {
@@ -145,8 +138,8 @@ absl::StatusOr<SignedProfile> ParseProfile(const common::v1::SignedDocument& pro
   for (int i = 0; i < out.body.constraints_size() && i < kRulesMax; ++i) {
     const std::string at = absl::StrCat("constraints[", i, "].");
     const common::v1::Rule& rule = out.body.constraints(i);
-    if (rule.id().empty() || rule.id().size() > 64 || !ids.insert(rule.id()).second) {
-      errors.Add(at + "id", "must be unique, 1 to 64 characters");
+    if (!IsRuleId(rule.id()) || rule.id() == kFitRuleId || !ids.insert(rule.id()).second) {
+      errors.Add(at + "id", "must be unique, 1 to 64 of [a-z0-9._-], and not \"fit\"");
     }
     CheckConstraint(rule, at, errors);
   }
@@ -247,17 +240,6 @@ absl::StatusOr<std::vector<Measurement>> ParseMeasurements(const v1::DecideRound
   return out;
 }
 
-template <typename IdType>
-absl::StatusOr<IdType> ParseId(absl::string_view text, absl::string_view field) {
-  FieldErrors errors;
-  const IdType id = TakeId<IdType>(text, field, errors);
-  RETURN_IF_ERROR(errors.ToStatus());
-  return id;
-}
-template absl::StatusOr<CooperativeId> ParseId(absl::string_view, absl::string_view);
-template absl::StatusOr<RoundId> ParseId(absl::string_view, absl::string_view);
-template absl::StatusOr<UpdateId> ParseId(absl::string_view, absl::string_view);
-
 RuleSet FloorRules(const governance::v1::Cooperative& cooperative,
                    const config::ParameterSet& parameters,
                    const std::map<ProbeId, bool>& protected_probes) {
@@ -295,6 +277,19 @@ RuleSet FloorRules(const governance::v1::Cooperative& cooperative,
     rule.ev_bound_micro = parameters.Micro("originality.ev_max_micro");
     floor.rules.push_back(std::move(rule));
   }
+  // The first refusal gives the decision its reason. What is measured for every update comes
+  // before what is measured only for those that these rules let through.
+  const auto place = [](const Rule& rule) {
+    switch (rule.kind) {
+      case RuleKind::kIntegrity: return 0;
+      case RuleKind::kAuthority: return 1;
+      case RuleKind::kOriginality: return 2;
+      case RuleKind::kMagnitude: return 3;
+      default: return 4;
+    }
+  };
+  std::stable_sort(floor.rules.begin(), floor.rules.end(),
+                   [&](const Rule& a, const Rule& b) { return place(a) < place(b); });
   return floor;
 }
 
@@ -318,7 +313,7 @@ RuleSet ProfileRules(const v1::ValueProfile& profile, const std::string& scenari
   for (const v1::ScenarioPreferences& preferences : profile.preferences()) {
     if (preferences.scenario() != scenario) continue;
     Rule fit;
-    fit.id = "fit";
+    fit.id = kFitRuleId;
     fit.version = profile.version();
     fit.kind = RuleKind::kFit;
     fit.bound = std::max(profile.fit_threshold_micro(), parameters.Micro("fit.threshold_micro"));

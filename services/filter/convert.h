@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "libs/config/parameters.h"
+#include "libs/rpc/fields.h"
 #include "rochdale/filter/v1/filter.pb.h"
 #include "rochdale/governance/v1/governance.pb.h"
 #include "services/filter/composition.h"
@@ -60,9 +61,7 @@ struct Measurement {
 };
 absl::StatusOr<std::vector<Measurement>> ParseMeasurements(const v1::DecideRoundRequest& request);
 
-// BAD_REQUEST naming the field where the text is no id.
-template <typename IdType>
-absl::StatusOr<IdType> ParseId(absl::string_view text, absl::string_view field);
+using rpc::ParseId;
 
 // The floor of a cooperative. Integrity, magnitude, authority and originality stand in every floor,
 // whether its genesis lists them or not; a bound of 0 takes the governed default, which is smaller

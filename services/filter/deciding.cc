@@ -72,7 +72,8 @@ absl::StatusOr<std::vector<Decided>> DecideAll(const DecidingInput& input) {
       if (m.update != update.id) continue;
       ProbeFacts& at = FactsAt(facts, m.probe.value);
       at.loss = m.loss;
-      at.round = effects.at(m.probe.value);
+      const auto effect = effects.find(m.probe.value);
+      if (effect != effects.end()) at.round = effect->second;
     }
     Decided decided;
     decided.decision =

@@ -1,6 +1,7 @@
 // The rpcs of the filter; one short method each.
 #pragma once
 
+#include <atomic>
 #include <memory>
 
 #include "libs/blob/blob_store.h"
@@ -8,6 +9,7 @@
 #include "libs/crypto/ed25519.h"
 #include "libs/crypto/entry_builder.h"
 #include "libs/rpc/governance_client.h"
+#include "libs/service/log_entry.h"
 #include "libs/service/module.h"
 #include "rochdale/filter/v1/filter.grpc.pb.h"
 #include "services/filter/composition.h"
@@ -78,11 +80,11 @@ class FilterService final : public v1::FilterService::Service {
   blob::BlobStore& store_;
   blob::UploadDesk desk_;
   const crypto::RandomBytes random_;
-  std::unique_ptr<rpc::GovernanceClient> governance_;
+  std::unique_ptr<rpc::GovernanceClient> client_;
+  std::atomic<rpc::GovernanceClient*> governance_{nullptr};  // calls may come before Connect
 };
 
-// The entry into the outbox of `tx`.
-absl::Status Log(pg::Transaction& tx, crypto::EntryBuilder& builder);
+using service::Log;
 
 // NOT_FOUND where there is none.
 absl::StatusOr<Round> NeedRound(pg::Transaction& tx, const RoundId& id);

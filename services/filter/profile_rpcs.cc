@@ -9,6 +9,7 @@
 #include "libs/rpc/paging.h"
 #include "libs/service/mutation.h"
 #include "libs/tensor/safetensors.h"
+#include "rochdale/governance/v1/governance.pb.h"
 #include "services/filter/convert.h"
 #include "services/filter/filter_service.h"
 #include "services/filter/intake_store.h"
@@ -23,7 +24,7 @@ constexpr uint64_t kProbeBytesMax = 64 << 20;
 constexpr uint64_t kUpdateBytesMax = uint64_t{4} << 30;
 constexpr int64_t kProbeRowsMax = 100'000;
 
-// PROBE_INVALID unless the blob holds "inputs" U8 [N, D] and "labels" [N].
+// PROBE_INVALID unless the blob holds "inputs" U8 [N, D] and "labels" U8 or I64 [N], N > 0.
 absl::StatusOr<int64_t> ProbeRows(const blob::MappedBlob& blob) {
   const auto view = tensor::SafetensorsView::Parse(blob.bytes());
   if (!view.ok()) return Error("PROBE_INVALID", view.status().message());
@@ -31,22 +32,56 @@ absl::StatusOr<int64_t> ProbeRows(const blob::MappedBlob& blob) {
   const auto* labels = view->Find("labels");
   if (inputs == nullptr || labels == nullptr || view->tensors().size() != 2 ||
       inputs->spec.dtype != tensor::DType::kU8 || inputs->spec.shape.size() != 2 ||
+      (labels->spec.dtype != tensor::DType::kU8 && labels->spec.dtype != tensor::DType::kI64) ||
       labels->spec.shape.size() != 1 || labels->spec.shape[0] != inputs->spec.shape[0]) {
-    return Error("PROBE_INVALID", "a probe holds inputs U8 [N, D] and labels [N]");
+    return Error("PROBE_INVALID", "a probe holds inputs U8 [N, D] and labels U8 or I64 [N]");
   }
-  if (labels->spec.shape[0] > kProbeRowsMax) {
-    return Error("PROBE_INVALID", "a probe holds at most 100,000 rows");
+  if (labels->spec.shape[0] < 1 || labels->spec.shape[0] > kProbeRowsMax ||
+      inputs->spec.shape[1] < 1) {
+    return Error("PROBE_INVALID", "a probe holds 1 to 100,000 rows of at least one input");
   }
   return labels->spec.shape[0];
 }
 
-}  // namespace
-
-absl::Status Log(pg::Transaction& tx, crypto::EntryBuilder& builder) {
-  ASSIGN_OR_RETURN(const crypto::Entry entry, builder.Build());
-  ASSIGN_OR_RETURN(std::string leaf, crypto::EncodeEntry(entry));
-  return pg::EnqueueEncodedEntry(tx, {entry.event_id.value, entry.time_us, std::move(leaf)});
+// BAD_REQUEST unless every probe that the profile names is its principal's own or the
+// cooperative's: a rule on another's private probe would tell what is in it.
+absl::Status CheckProbes(pg::Transaction& tx, const SignedProfile& profile) {
+  FieldErrors errors;
+  const auto check = [&](const std::string& text, const std::string& field) -> absl::Status {
+    auto id = ProbeId::Parse(text);
+    ASSIGN_OR_RETURN(const std::optional<Probe> probe, FindProbe(tx, *id));
+    if (!probe || probe->cooperative != profile.cooperative ||
+        (probe->principal && *probe->principal != profile.principal)) {
+      errors.Add(field, "must be a registered probe, yours or the cooperative's");
+    }
+    return absl::OkStatus();
+  };
+  for (int i = 0; i < profile.body.constraints_size(); ++i) {
+    for (const std::string& probe : profile.body.constraints(i).probe_ids()) {
+      RETURN_IF_ERROR(check(probe, absl::StrCat("constraints[", i, "].probe_ids")));
+    }
+  }
+  for (int i = 0; i < profile.body.preferences_size(); ++i) {
+    for (const v1::Criterion& criterion : profile.body.preferences(i).criteria()) {
+      RETURN_IF_ERROR(
+          check(criterion.probe_id(), absl::StrCat("preferences[", i, "].criteria.probe_id")));
+    }
+  }
+  return errors.ToStatus();
 }
+
+// Whether the floor names this probe: such an id is the cooperative's to register.
+bool IsOfFloor(const governance::v1::Cooperative& cooperative, const ProbeId& probe) {
+  for (const common_v1::Rule& rule : cooperative.floor()) {
+    for (const std::string& id : rule.probe_ids()) {
+      auto named = ProbeId::Parse(id);
+      if (named.ok() && *named == probe) return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
 
 FilterService::FilterService(const service::Environment& env, blob::BlobStore& store)
     : env_(env),
@@ -55,15 +90,17 @@ FilterService::FilterService(const service::Environment& env, blob::BlobStore& s
       random_(crypto::SystemRandomBytes()) {}
 
 void FilterService::Connect() {
-  governance_ = std::make_unique<rpc::GovernanceClient>(env_.channel("governance"), env_.outgoing,
-                                                        env_.clock);
+  client_ = std::make_unique<rpc::GovernanceClient>(env_.channel("governance"), env_.outgoing,
+                                                    env_.clock);
+  governance_.store(client_.get());
 }
 
 absl::StatusOr<rpc::GovernanceClient*> FilterService::Governance() {
-  if (!governance_) {
+  rpc::GovernanceClient* const governance = governance_.load();
+  if (governance == nullptr) {
     return RetryableError("UNAVAILABLE", "the service is starting", absl::Milliseconds(200));
   }
-  return governance_.get();
+  return governance;
 }
 
 blob::UploadPolicy FilterService::MakeUploadPolicy() {
@@ -184,6 +221,9 @@ grpc::Status FilterService::SetProfile(grpc::ServerContext* context,
     ASSIGN_OR_RETURN(rpc::GovernanceClient * governance, Governance());
     ASSIGN_OR_RETURN(const bool member, governance->IsMember(wanted.cooperative, wanted.principal));
     if (!member) return Error("NOT_A_MEMBER", "a profile needs a membership with current consent");
+    RETURN_IF_ERROR(env_.db.Transact(call.deadline, [&](pg::Transaction& tx) {
+      return CheckProbes(tx, wanted);
+    }));
     const EventId event{env_.ids.New(call.now)};
     const crypto::Salt salt = crypto::Salt::Generate(random_);
     return service::Mutate(env_.db, call, *request, response, [&](pg::Transaction& tx)
@@ -241,20 +281,27 @@ grpc::Status FilterService::RegisterProbe(grpc::ServerContext* context,
       ASSIGN_OR_RETURN(const bool member, governance->IsMember(wanted.probe.cooperative,
                                                                *wanted.probe.principal));
       if (!member) return Error("NOT_A_MEMBER", "a probe needs a membership with current consent");
+      ASSIGN_OR_RETURN(const auto cooperative,
+                       governance->GetCooperative(wanted.probe.cooperative));
+      if (IsOfFloor(cooperative, wanted.probe.id)) {
+        return Error("PERMISSION_DENIED", "this probe is the floor's: a founder registers it");
+      }
     } else {
       RETURN_IF_ERROR(
           governance->RequireFounder(wanted.probe.cooperative, wanted.document.public_key));
     }
+    ASSIGN_OR_RETURN(const bool owns, env_.db.Transact(call.deadline, [&](pg::Transaction& tx) {
+      return OwnsBlob(tx, call.identity.ToString(), wanted.probe.data);
+    }));
+    // Nothing is told about bytes that the caller has not sent.
     auto blob = store_.Get(wanted.probe.data);
-    if (!blob.ok()) return Error("PROBE_INVALID", "upload the probe's rows first");
+    if (!owns || !blob.ok()) return Error("PROBE_INVALID", "upload the probe's rows first");
     Probe probe = wanted.probe;
     ASSIGN_OR_RETURN(probe.rows, ProbeRows(*blob));
     probe.salt = crypto::Salt::Generate(random_);
     probe.event = EventId{env_.ids.New(call.now)};
     return service::Mutate(env_.db, call, *request, response, [&](pg::Transaction& tx)
                                                                   -> absl::Status {
-      ASSIGN_OR_RETURN(const bool owns, OwnsBlob(tx, call.identity.ToString(), probe.data));
-      if (!owns) return Error("PROBE_INVALID", "upload the probe's rows first");
       RETURN_IF_ERROR(InsertProbe(tx, probe));
       crypto::EntryBuilder entry(kind::kProbeRegistered, probe.event, call.now);
       RETURN_IF_ERROR(

@@ -1,5 +1,7 @@
 // Rpcs of attribution: a round's intake, screening, decisions and outcomes.
 #include <algorithm>
+#include <map>
+#include <optional>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -34,6 +36,13 @@ std::vector<Update> WithState(const std::vector<Update>& updates,
     }
   }
   return found;
+}
+
+// A floor rule is measured on the cooperative's own probes, a profile's on these and on those of
+// the update's principal: nobody's rules reach into another's probes.
+bool MayMeasure(const std::optional<Probe>& probe, const Update& update, bool for_floor) {
+  if (!probe || probe->cooperative != update.cooperative) return false;
+  return !probe->principal || (!for_floor && *probe->principal == update.principal);
 }
 
 // Where an outcome may follow: forward only, and never from REJECTED or EXPIRED.
@@ -174,6 +183,12 @@ grpc::Status FilterService::ScreenRound(grpc::ServerContext* context,
     if (round.intake != IntakeState::kClosed) {
       return Error("ROUND_STATE", "intake must be closed before screening");
     }
+    if (round.decided) {
+      // A repetition gets its answer; what has been decided is never screened again.
+      return service::Mutate(env_.db, call, *request, response, [](pg::Transaction&) {
+        return Error("ROUND_STATE", "the round has been decided");
+      });
+    }
     ASSIGN_OR_RETURN(const config::ParameterSet parameters,
                      governance->Parameters(round.cooperative));
     ScreeningInput input;
@@ -183,9 +198,7 @@ grpc::Status FilterService::ScreenRound(grpc::ServerContext* context,
                          parameters.Micro("originality.ev_max_micro")};
     RETURN_IF_ERROR(env_.db.Transact(call.deadline, [&](pg::Transaction& tx) -> absl::Status {
       ASSIGN_OR_RETURN(const std::vector<Update> updates, AllUpdates(tx, id));
-      input.received = WithState(updates, {UpdateState::kReceived, UpdateState::kScreening,
-                                           UpdateState::kAdmitted, UpdateState::kProjected,
-                                           UpdateState::kRejected});
+      input.received = WithState(updates, {UpdateState::kReceived, UpdateState::kScreening});
       input.recent.clear();
       ASSIGN_OR_RETURN(const std::vector<Round> recent,
                        FindRecentRounds(tx, round, parameters.Int("originality.rounds_back")));
@@ -210,11 +223,15 @@ grpc::Status FilterService::ScreenRound(grpc::ServerContext* context,
     ASSIGN_OR_RETURN(input.floor, FloorOf(call, round.cooperative, &rules_version));
     ASSIGN_OR_RETURN(input.profiles, ProfilesOf(call, round, input.received));
     ASSIGN_OR_RETURN(const ScreeningOutput output, Screen(input, store_));
+    const std::vector<Uuid> of_floor = ProbesToMeasure(absl::MakeConstSpan(&input.floor, 1));
 
     return service::Mutate(env_.db, call, *request, response, [&](pg::Transaction& tx)
                                                                   -> absl::Status {
+      ASSIGN_OR_RETURN(const std::optional<Round> now, FindRoundForUpdate(tx, id));
+      if (now->decided) return Error("ROUND_STATE", "the round has been decided");
       RETURN_IF_ERROR(SetScreened(tx, id, output.lineages));
       response->set_lineages(output.lineages);
+      std::map<Uuid, std::optional<Probe>> probes;
       std::set<Uuid> needed;
       for (const Screened& screened : output.updates) {
         const Update& update = screened.update;
@@ -230,16 +247,20 @@ grpc::Status FilterService::ScreenRound(grpc::ServerContext* context,
         out.set_denied(screened.denied);
         out.set_sample_count(update.sample_count);
         for (const Uuid& probe : screened.probes) {
+          if (!probes.count(probe)) {
+            ASSIGN_OR_RETURN(probes[probe], FindProbe(tx, ProbeId{probe}));
+          }
+          const bool for_floor = std::binary_search(of_floor.begin(), of_floor.end(), probe);
+          // What may not be measured is left out: its rules err, and deny or ask for review.
+          if (!MayMeasure(probes[probe], update, for_floor)) continue;
           out.add_probe_ids(probe.ToString());
           needed.insert(probe);
         }
       }
       for (const Uuid& probe_id : needed) {
-        ASSIGN_OR_RETURN(const std::optional<Probe> probe, FindProbe(tx, ProbeId{probe_id}));
-        if (!probe) continue;  // its rules will err, and deny or ask for review
         v1::ProbeData& data = *response->add_probes();
         data.set_probe_id(probe_id.ToString());
-        data.set_data_sha256(probe->data.ToString());
+        data.set_data_sha256(probes[probe_id]->data.ToString());
       }
       return absl::OkStatus();
     });
@@ -319,6 +340,9 @@ grpc::Status FilterService::RecordOutcomes(grpc::ServerContext* context,
         ASSIGN_OR_RETURN(const Update update, NeedUpdate(tx, update_id));
         const UpdateState wanted = static_cast<UpdateState>(outcome.state());
         if (update.round != id) return Error("NOT_FOUND", "the update is not of this round");
+        if (call.identity.IsService("payout") && wanted != UpdateState::kSettled) {
+          return Error("PERMISSION_DENIED", "payout settles; attribution says what was applied");
+        }
         if (update.state == wanted) continue;
         if (!MayBecome(update.state, wanted)) {
           return Error("ROUND_STATE", absl::StrCat("update ", update_id.ToString(),

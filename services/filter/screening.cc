@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <optional>
 #include <set>
 
 #include "absl/strings/numbers.h"
@@ -62,29 +64,69 @@ struct Effective {
   nlohmann::json directions = nlohmann::json::array();
 };
 
+// A probe whose direction some rule of the floor tests, and the bound to which it is projected
+// (nothing where the rules only refuse or ask for a review).
+struct TestedDirection {
+  Uuid probe;
+  std::optional<int64_t> eps_micro;
+};
+
 struct Gradients {
   std::vector<Mapped> mapped;
   std::vector<absl::Span<const float>> values;
-  std::vector<ProjectedDirection> directions;  // of the floor, by probe id
-  std::vector<double> gram;                    // of those that have a gradient, by position
+  std::vector<TestedDirection> directions;  // of the floor that have a gradient, by probe id
+  std::vector<double> gram;                 // of the same, by position
 };
+
+std::vector<TestedDirection> DirectionsOf(const RuleSet& floor) {
+  std::map<Uuid, std::optional<int64_t>> bounds;
+  for (const Rule& rule : floor.rules) {
+    if (rule.kind != RuleKind::kValueDirection) continue;
+    for (const Uuid& probe : rule.probes) bounds.try_emplace(probe);
+  }
+  for (const ProjectedDirection& direction :
+       ProjectedDirections(absl::MakeConstSpan(&floor, 1))) {
+    bounds[direction.probe] = direction.eps_micro;
+  }
+  std::vector<TestedDirection> directions;
+  for (const auto& [probe, eps] : bounds) directions.push_back({probe, eps});
+  return directions;
+}
 
 absl::StatusOr<Gradients> LoadGradients(const ScreeningInput& input, const blob::BlobStore& store) {
   Gradients out;
-  out.directions = ProjectedDirections(absl::MakeConstSpan(&input.floor, 1));
-  std::vector<ProjectedDirection> with_gradient;
-  for (const ProjectedDirection& direction : out.directions) {
+  for (const TestedDirection& direction : DirectionsOf(input.floor)) {
     for (const ProbeGradient& gradient : input.gradients) {
       if (gradient.probe.value != direction.probe) continue;
       ASSIGN_OR_RETURN(Mapped mapped, MapFlat(store, gradient.gradient));
       out.mapped.push_back(std::move(mapped));
-      with_gradient.push_back(direction);
+      out.directions.push_back(direction);
     }
   }
-  out.directions = std::move(with_gradient);
   for (const Mapped& mapped : out.mapped) out.values.push_back(mapped.values);
   ASSIGN_OR_RETURN(out.gram, tensor::Gram(out.values));
   return out;
+}
+
+// One factor per gradient; 0 for those that are tested only.
+absl::StatusOr<std::vector<double>> LambdasOf(double clipped_norm, const std::vector<double>& dots,
+                                              double scale, const Gradients& gradients) {
+  const size_t n = gradients.directions.size();
+  std::vector<size_t> projected;
+  std::vector<DirectionConstraint> constraints;
+  for (size_t k = 0; k < n; ++k) {
+    if (!gradients.directions[k].eps_micro) continue;
+    projected.push_back(k);
+    constraints.push_back({*gradients.directions[k].eps_micro, dots[k] * scale});
+  }
+  std::vector<double> gram;
+  for (const size_t a : projected) {
+    for (const size_t b : projected) gram.push_back(gradients.gram[a * n + b]);
+  }
+  ASSIGN_OR_RETURN(const Projection projection, Project(clipped_norm, constraints, gram));
+  std::vector<double> lambdas(n, 0.0);
+  for (size_t i = 0; i < projected.size(); ++i) lambdas[projected[i]] = projection.lambdas[i];
+  return lambdas;
 }
 
 absl::StatusOr<Effective> MakeEffective(const Mapped& delta, absl::uint128 norm_squared,
@@ -95,24 +137,20 @@ absl::StatusOr<Effective> MakeEffective(const Mapped& delta, absl::uint128 norm_
   out.clip_scale = scale;
   out.clipped_norm = NormOf(norm_squared) * scale;
   const size_t n = gradients.directions.size();
-  std::vector<DirectionConstraint> constraints(n);
-  for (size_t k = 0; k < n; ++k) {
-    constraints[k] = {gradients.directions[k].eps_micro, dots[k] * scale};
-  }
-  ASSIGN_OR_RETURN(const Projection projection,
-                   Project(out.clipped_norm, constraints, gradients.gram));
+  ASSIGN_OR_RETURN(const std::vector<double> lambdas,
+                   LambdasOf(out.clipped_norm, dots, scale, gradients));
   std::vector<int32_t> units(delta.values.size());
-  RETURN_IF_ERROR(ApplyProjection(delta.values, scale, projection.lambdas, gradients.values,
+  RETURN_IF_ERROR(ApplyProjection(delta.values, scale, lambdas, gradients.values,
                                   absl::MakeSpan(units)));
   std::vector<float> values(units.size());
   tensor::FromGrid(units, absl::MakeSpan(values));
   for (size_t k = 0; k < n; ++k) {
     ASSIGN_OR_RETURN(const double effective_dot, tensor::Dot(values, gradients.values[k]));
     out.directions.push_back({{"probe", gradients.directions[k].probe.ToString()},
-                              {"clipped_dot", constraints[k].dot},
+                              {"clipped_dot", dots[k] * scale},
                               {"effective_dot", effective_dot},
                               {"gradient_norm", std::sqrt(gradients.gram[k * n + k])},
-                              {"lambda", projection.lambdas[k]}});
+                              {"lambda", lambdas[k]}});
   }
   ASSIGN_OR_RETURN(out.file, tensor::SerializeFlatI32(manifest, units));
   return out;
@@ -131,8 +169,11 @@ absl::StatusOr<std::vector<OriginalityResult>> Compare(const ScreeningInput& inp
                        static_cast<uint64_t>(update.commitment_number)});
     vectors.push_back(deltas[i].values);
   }
+  // Of the recent ones the newest that can be compared.
+  const size_t room = kOriginalityUpdatesMax - std::min(kOriginalityUpdatesMax, vectors.size());
+  const size_t first = input.recent.size() - std::min(input.recent.size(), room);
   std::vector<Mapped> recent;
-  for (const Update& update : input.recent) {
+  for (const Update& update : absl::MakeConstSpan(input.recent).subspan(first)) {
     absl::StatusOr<Mapped> mapped = MapFlat(store, update.digest);
     if (!mapped.ok()) continue;  // deleted since; what is left is compared
     if (!vectors.empty() && mapped->values.size() != vectors.front().size()) continue;
@@ -203,13 +244,20 @@ absl::StatusOr<ScreeningOutput> Screen(const ScreeningInput& input, blob::BlobSt
       screened.update.lineage_principal = PrincipalId{result.lineage};
       screened.denied = !result.original;
       const double scale = ClipScale(passes[i].norm.sum_squares, median, input.clip_micro);
-      ASSIGN_OR_RETURN(const Effective effective,
-                       MakeEffective(deltas[i], passes[i].norm.sum_squares, passes[i].dots, scale,
-                                     gradients, effective_manifest));
-      facts["clip_scale"] = effective.clip_scale;
-      facts["clipped_norm"] = effective.clipped_norm;
-      facts["directions"] = effective.directions;
-      ASSIGN_OR_RETURN(screened.update.effective, store.Put(effective.file));
+      const absl::StatusOr<Effective> effective =
+          MakeEffective(deltas[i], passes[i].norm.sum_squares, passes[i].dots, scale, gradients,
+                        effective_manifest);
+      if (effective.ok()) {
+        facts["clip_scale"] = effective->clip_scale;
+        facts["clipped_norm"] = effective->clipped_norm;
+        facts["directions"] = effective->directions;
+        ASSIGN_OR_RETURN(screened.update.effective, store.Put(effective->file));
+      } else {
+        // Its directions stay unmeasured, so that their rules err and deny it: one update that
+        // cannot be projected must not hold up the round.
+        screened.denied = true;
+        facts["projection_error"] = effective.status().message();
+      }
     }
     const RuleSet sets[] = {input.floor, input.profiles[i]};
     if (!screened.denied) screened.probes = ProbesToMeasure(sets);

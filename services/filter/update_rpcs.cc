@@ -52,10 +52,11 @@ absl::StatusOr<Update> NeedUpdate(pg::Transaction& tx, const UpdateId& id) {
 }
 
 bool FilterService::MaySeeReasons(const rpc::Call& call, const Update& update) const {
+  rpc::GovernanceClient* const governance = governance_.load();
   return call.identity.kind == rpc::IdentityKind::kService ||
          call.identity.principal == update.principal ||
-         (governance_ &&
-          governance_->RequireFounder(update.cooperative, call.identity.public_key).ok());
+         (governance != nullptr &&
+          governance->RequireFounder(update.cooperative, call.identity.public_key).ok());
 }
 
 grpc::Status FilterService::CommitUpdate(grpc::ServerContext* context,

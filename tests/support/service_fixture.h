@@ -147,10 +147,13 @@ class Client {
 
   Stub& stub() { return *stub_; }
   // For streams: a context with the token and a deadline.
-  std::unique_ptr<grpc::ClientContext> Context(absl::Duration timeout = absl::Seconds(20)) {
+  std::unique_ptr<grpc::ClientContext> Context() {
     auto context = std::make_unique<grpc::ClientContext>();
-    outgoing_->Prepare(*context, {.timeout = timeout});
+    Prepare(*context);
     return context;
+  }
+  void Prepare(grpc::ClientContext& context) {
+    outgoing_->Prepare(context, {.timeout = absl::Seconds(20)});
   }
 
  private:

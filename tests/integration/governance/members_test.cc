@@ -145,7 +145,9 @@ TEST_CASE("joining takes its steps in order", "[governance]") {
   const std::map<std::string, std::function<std::string()>> steps = {
       {"ask", [&] { return w.As(ada).Reason(&Stub::RequestMembership, w.Asking(id, ada)); }},
       {"approve",
-       [&] { return w.As(founder).Reason(&Stub::ApproveMembership, w.Approving(id, ada, founder)); }},
+       [&] {
+         return w.As(founder).Reason(&Stub::ApproveMembership, w.Approving(id, ada, founder));
+       }},
       {"consent", [&] { return w.As(ada).Reason(&Stub::ConsentToRules, w.Consenting(made, ada)); }},
       {"leave", [&] { return w.As(ada).Reason(&Stub::LeaveCooperative, w.Leaving(id, ada)); }},
   };
