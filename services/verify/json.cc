@@ -68,6 +68,8 @@ class Structure : public nlohmann::json_sax<Json> {
 }  // namespace
 
 absl::StatusOr<Json> ParseObject(absl::string_view text) {
+  // The parser would take a zero byte for the end.
+  if (text.find('\0') != text.npos) return Malformed("a zero byte");
   Structure structure;
   if (!Json::sax_parse(text.begin(), text.end(), &structure)) return Malformed(structure.why());
   Json json = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
