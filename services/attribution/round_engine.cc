@@ -134,6 +134,8 @@ absl::StatusOr<bool> RoundEngine::Work(RoundSteps& steps, const RoundId& id) {
       }
       return true;  // the plan may have another round
     }
+    // Taken first: a step that waits has then looked at the deadline itself, at this or later.
+    const int64_t now_us = ToUnixMicros(parts_.env.clock.Now());
     const absl::StatusOr<Progress> progress = steps.Advance(*round);
     if (steps.crashed()) return false;
     if (!progress.ok()) {
@@ -146,7 +148,7 @@ absl::StatusOr<bool> RoundEngine::Work(RoundSteps& steps, const RoundId& id) {
       continue;
     }
     const std::optional<int64_t> limit = GivesUpAt(*round);
-    if (!limit || ToUnixMicros(parts_.env.clock.Now()) < *limit) return false;
+    if (!limit || now_us < *limit) return false;
     RETURN_IF_ERROR(steps.Abandon(*round, "DEADLINE"));
   }
   return true;

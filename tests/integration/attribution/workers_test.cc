@@ -2,7 +2,9 @@
 #include <catch2/catch.hpp>
 #include <grpcpp/grpcpp.h>
 
+#include "google/protobuf/descriptor.h"
 #include "libs/rpc/status.h"
+#include "services/attribution/migrations.h"
 #include "services/attribution/run_spec.h"
 #include "services/attribution/worker/evaluation.h"
 #include "tests/integration/attribution/world.h"
@@ -239,6 +241,28 @@ TEST_CASE("a shard that fails too often fails its run, and the round is abandone
   CHECK(round.state() == v1::ROUND_STATE_ABANDONED);
   CHECK(round.reason() == "RUN_FAILED");
   CHECK(worker.Claim(waiting.world.NewId()).run_ended());
+}
+
+TEST_CASE("every cell of the access table holds") {
+  rochdale::testing::ServiceFixture f("attribution", {attribution::Migrations()});
+  FakeGovernance governance;
+  FakeFilter filter;
+  rochdale::testing::FakeLedger ledger;
+  f.AddFake("governance", &governance);
+  f.AddFake("filter", &filter);
+  f.AddFake("ledger", &ledger);
+  AttributionOptions options;
+  options.server_secret = config::Secret(std::string(32, 's'));
+  options.launch_local_workers = false;
+  f.Serve(AttributionModule::Make(options, f.environment()));
+  const auto* pool = google::protobuf::DescriptorPool::generated_pool();
+  for (const char* name : {"AttributionService", "WorkerService"}) {
+    const auto* service =
+        pool->FindServiceByName(std::string("rochdale.attribution.v1.") + name);
+    REQUIRE(service != nullptr);
+    CHECK(f.TryAccessTable(service) == std::vector<std::string>{});
+  }
+  f.Stop();
 }
 
 }  // namespace
