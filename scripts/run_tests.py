@@ -19,7 +19,7 @@ import xml.etree.ElementTree as xml
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PYTHON_TESTS = ["tests/unit/style", "tests/sdk", "sdk/python/tests"]
+PYTHON_TESTS = ["tests/unit/style", "tests/sdk", "tests/demo", "sdk/python/tests"]
 SYSTEM_TESTS = "tests/system"  # against the server that was built
 PARALLEL = 2
 PYTHON_SECONDS_MAX = 1800

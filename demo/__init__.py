@@ -1,0 +1,1 @@
+"""One cooperative, end to end, on real data: what `scripts/demo` runs."""
