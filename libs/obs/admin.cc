@@ -11,7 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
-// libmicrohttpd and not the CivetWeb that comes with prometheus-cpp: CivetWeb's threads have a stack
+// libmicrohttpd and not the CivetWeb that comes with prometheus-cpp, whose threads have a stack
 // of 100 KiB, which the thread-local storage of a process that links torch fills up.
 
 namespace rochdale::obs {

@@ -10,10 +10,14 @@
 #include "libs/base/status_macros.h"
 #include "libs/config/parameters.h"
 #include "libs/rpc/document.h"
+#include "libs/rpc/fields.h"
 #include "services/governance/rules.h"
 
 namespace rochdale::governance {
 namespace {
+
+using rpc::TakeId;
+using rpc::TakeKey;
 
 constexpr int kNameMaxChars = 100;
 constexpr int kFoundersMax = 16;
@@ -23,25 +27,6 @@ constexpr int kProbesMax = 16;                       // of one rule
 constexpr int64_t kEpsMax = 10'000'000'000;          // nano-nats
 constexpr int64_t kPoolMax = 1'000'000'000'000'000;  // 10^9 tokens
 constexpr int kDescriptionMaxChars = 2'000;
-
-template <typename IdType>
-IdType TakeId(absl::string_view text, absl::string_view field, FieldErrors& errors) {
-  auto id = IdType::Parse(text);
-  if (!id.ok() || id->IsZero()) {
-    errors.Add(field, "must be a UUID");
-    return {};
-  }
-  return *id;
-}
-
-crypto::PublicKey TakeKey(absl::string_view text, absl::string_view field, FieldErrors& errors) {
-  auto key = crypto::PublicKey::Parse(text);
-  if (!key.ok() || key->IsZero()) {
-    errors.Add(field, "must be an Ed25519 public key of 64 hexadecimal digits");
-    return {};
-  }
-  return *key;
-}
 
 void CheckText(absl::string_view text, size_t min, size_t max, absl::string_view field,
                FieldErrors& errors) {
@@ -403,17 +388,6 @@ absl::StatusOr<RaisedException> ParseException(const v1::GovernanceException& pr
   e.description = proto.description();
   return e;
 }
-
-template <typename IdType>
-absl::StatusOr<IdType> ParseId(absl::string_view text, absl::string_view field) {
-  FieldErrors errors;
-  const IdType id = TakeId<IdType>(text, field, errors);
-  RETURN_IF_ERROR(errors.ToStatus());
-  return id;
-}
-template absl::StatusOr<CooperativeId> ParseId(absl::string_view, absl::string_view);
-template absl::StatusOr<PrincipalId> ParseId(absl::string_view, absl::string_view);
-template absl::StatusOr<AgentId> ParseId(absl::string_view, absl::string_view);
 
 absl::Status ToProto(const Cooperative& c, const crypto::SignedDocument& genesis,
                      v1::Cooperative& out) {

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "google/protobuf/repeated_field.h"
+#include "libs/rpc/fields.h"
 #include "rochdale/governance/v1/governance.pb.h"
 #include "services/governance/domain.h"
 
@@ -76,9 +77,7 @@ absl::StatusOr<WantedChange> ParseParameterChange(
 
 absl::StatusOr<RaisedException> ParseException(const v1::GovernanceException& exception);
 
-// BAD_REQUEST naming `field` where the text is no id.
-template <typename IdType>
-absl::StatusOr<IdType> ParseId(absl::string_view text, absl::string_view field);
+using rpc::ParseId;
 
 // The different keys that signed the same body; SIGNATURE_INVALID where fewer than `threshold` of
 // them are founders.

@@ -3,6 +3,7 @@
 
 #include "rochdale/governance/v1/governance.grpc.pb.h"
 #include "libs/crypto/entry_builder.h"
+#include "libs/service/log_entry.h"
 #include "libs/service/module.h"
 #include "services/governance/domain.h"
 
@@ -60,8 +61,7 @@ class GovernanceService final : public v1::GovernanceService::Service {
   const service::Environment env_;
 };
 
-// The entry into the outbox of `tx`.
-absl::Status Log(pg::Transaction& tx, crypto::EntryBuilder& builder);
+using service::Log;
 
 // NOT_FOUND where there is none.
 absl::StatusOr<Cooperative> NeedCooperative(pg::Transaction& tx, const CooperativeId& id);

@@ -90,12 +90,6 @@ crypto::EntryBuilder GovernanceService::NewEntry(uint16_t kind, const rpc::Call&
   return crypto::EntryBuilder(kind, event, call.now);
 }
 
-absl::Status Log(pg::Transaction& tx, crypto::EntryBuilder& builder) {
-  ASSIGN_OR_RETURN(const crypto::Entry entry, builder.Build());
-  ASSIGN_OR_RETURN(std::string leaf, crypto::EncodeEntry(entry));
-  return pg::EnqueueEncodedEntry(tx, {entry.event_id.value, entry.time_us, std::move(leaf)});
-}
-
 absl::StatusOr<Cooperative> NeedCooperative(pg::Transaction& tx, const CooperativeId& id) {
   ASSIGN_OR_RETURN(const std::optional<Cooperative> found, FindCooperative(tx, id));
   if (!found) return Error("NOT_FOUND", "no such cooperative");
