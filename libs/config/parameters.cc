@@ -35,7 +35,7 @@ std::vector<ParameterInfo> Table() {
       {"round.apply_ms", kDurationMs, 15 * kMinute, 100, 7 * kDay, kCooperative, kNone,
        "Deadline of APPLY; the round is ABANDONED after it."},
       {"round.min_updates", kInt, 3, 1, 10'000, kCooperative, kUp,
-       "Fewest admitted updates of a round that is not ABANDONED."},
+       "Fewest received updates of a round that is not ABANDONED."},
       {"round.close_early", kBool, 0, 0, 1, kCooperative, kNone,
        "A state ends as soon as every member agent that is expected has acted."},
       // Updates.
