@@ -82,6 +82,7 @@ void Names::Add(const Command& command) {
 Batch::Batch(Known known, TreeEnd end) : known_(std::move(known)), end_(std::move(end)) {}
 
 absl::StatusOr<Reply> Batch::Decide(const Command& command) {
+  RETURN_IF_ERROR(RestsOnTheLog(command.caller));
   return std::visit([&](const auto& what) { return Run(command, what); }, command.what);
 }
 
@@ -289,6 +290,12 @@ int64_t Batch::Append(LogEntry entry) {
 EventId Batch::RegistrationOf(const Caller& caller) const {
   const auto found = known_.registrations.find(caller.principal.value);
   return found == known_.registrations.end() ? EventId() : found->second;
+}
+
+absl::Status Batch::RestsOnTheLog(const Caller& caller) const {
+  if (caller.is_service || !RegistrationOf(caller).IsZero()) return absl::OkStatus();
+  return RetryableError("UNAVAILABLE", "the caller's registration has not reached the log yet",
+                        absl::Milliseconds(200));
 }
 
 void Batch::MarkMoved(const AccountId& id) {

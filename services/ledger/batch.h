@@ -100,8 +100,10 @@ class Batch {
  public:
   Batch(Known known, TreeEnd end);
 
-  // In the order of the log. A status: the command has no effect. A broken invariant (an entry
-  // that cannot be built) shows in status(), and nothing of the batch may be written.
+  // In the order of the log. A status: the command has no effect; UNAVAILABLE (with RetryInfo) where
+  // the registration of a calling principal, on which its entries rest, is not in the log yet. A
+  // broken invariant (an entry that cannot be built) shows in status(), and nothing of the batch
+  // may be written.
   absl::StatusOr<Reply> Decide(const Command& command);
   const absl::Status& status() const { return status_; }
 
@@ -131,6 +133,7 @@ class Batch {
   int64_t AppendOwn(crypto::EntryBuilder& builder);
   int64_t Append(LogEntry entry);
   EventId RegistrationOf(const Caller& caller) const;
+  absl::Status RestsOnTheLog(const Caller& caller) const;
   void MarkMoved(const AccountId& id);
   std::vector<const Account*> AccountsOf(const std::vector<AccountId>& ids) const;
 

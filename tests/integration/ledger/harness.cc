@@ -130,10 +130,27 @@ Client Ledger::AsAgentOf(const Person& person) {
 
 Client Ledger::Anonymous() { return Client(channel(), ids, clock, std::nullopt, LogKey()); }
 
-Person Ledger::NewPerson() {
+Person Ledger::NewPerson(bool logged) {
   Person person{{ids.New(clock.Now())}, crypto::KeyPair::Generate(crypto::SystemRandomBytes())};
   directory_.Put(person.key.public_key(), {rpc::IdentityKind::kPrincipal, person.id, {}, ""});
+  if (logged) LogRegistration(person);
   return person;
+}
+
+Uuid Ledger::LogRegistration(const Person& person) {
+  const Uuid event = ids.New(clock.Now());
+  crypto::EntryBuilder builder(crypto::kind::kPrincipalRegistered, {event}, clock.Now());
+  builder.Subject(person.id)
+      .U64(crypto::tag::kPrincipalType, 1)
+      .Bytes(crypto::tag::kRegisteredKey, person.key.public_key().AsBytes())
+      .Document(crypto::SignDocument(person.key, "rochdale.governance.v1.PrincipalRegistration",
+                                     "{}")
+                    .value());
+  v1::AppendEntriesRequest request;
+  request.set_request_id(NewId());
+  request.add_entries(builder.BuildBytes().value());
+  As("governance").Ok(&Stub::AppendEntries, request);
+  return event;
 }
 
 v1::OpenAccountsRequest OpeningOf(Ledger& ledger, const std::string& account,

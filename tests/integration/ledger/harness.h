@@ -113,7 +113,10 @@ class Ledger {
   Client As(const Person& person);
   Client AsAgentOf(const Person& person);
   Client Anonymous();
-  Person NewPerson();
+  // With its registration in the log, or (where `logged` is false) on its way there.
+  Person NewPerson(bool logged = true);
+  // The event id of the person's PRINCIPAL_REGISTERED entry, which is appended now.
+  Uuid LogRegistration(const Person& person);
   std::string NewId() { return ids.New(clock.Now()).ToString(); }
 
   SystemClock clock;

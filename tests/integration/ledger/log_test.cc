@@ -84,7 +84,8 @@ TEST_CASE("entries are appended once, in order, and only by their service", "[le
                                                    NewUuid(ledger), subject)})) ==
         "ENTRY_INVALID");
   CHECK(filter.Reason(&Stub::AppendEntries, AppendingOf(ledger, {})) == "BAD_REQUEST");
-  CHECK(ledger.As(ledger.NewPerson()).Reason(&Stub::AppendEntries, AppendingOf(ledger, {fresh})) ==
+  CHECK(ledger.As(ledger.NewPerson(/*logged=*/false))
+            .Reason(&Stub::AppendEntries, AppendingOf(ledger, {fresh})) ==
         "PERMISSION_DENIED");
   CHECK(ReadLog(filter).size() == 3);
 
@@ -176,7 +177,7 @@ TEST_CASE("proofs reach through tiles of tiles", "[ledger]") {
   World world(*ledger);
   // Beyond 256 * 256 entries, the last tile of each level a partial one.
   constexpr int64_t kSize = 65'536 + 3 * 256 + 5;
-  for (int64_t size = 4; size < kSize;) {
+  for (int64_t size = 6; size < kSize;) {
     std::vector<v1::Transfer> transfers;
     for (; size < kSize && transfers.size() < 8'190; ++size) {
       transfers.push_back(TransferOf(*ledger, world.supply, world.of_ann, 1));
@@ -313,30 +314,19 @@ TEST_CASE("a bundle's manifest is signed once and noted in the log", "[ledger]")
 TEST_CASE("what a principal does rests on its registration, where the log has it", "[ledger]") {
   TestDatabase database({Migrations()});
   Ledger ledger(database);
-  const Person ann = ledger.NewPerson();
-  const Uuid registration = NewUuid(ledger);
+  const Person ann = ledger.NewPerson(/*logged=*/false);
   ledger.As("governance")
       .Ok(&Stub::AppendEntries,
           AppendingOf(ledger, {EntryOf(ledger, crypto::kind::kAgentPaused, NewUuid(ledger),
                                        ann.id.value)}));
-  crypto::EntryBuilder builder(crypto::kind::kPrincipalRegistered, {registration},
-                               ledger.clock.Now());
-  builder.Subject(ann.id);
-  for (const uint16_t tag :
-       crypto::FindKind(crypto::kind::kPrincipalRegistered)->required) {
-    if (tag == 0) break;
-    const crypto::TagInfo* info = crypto::FindTag(tag);
-    if (info->type == crypto::FieldType::kU64) builder.U64(tag, 1);
-    if (info->type == crypto::FieldType::kBytes) builder.Bytes(tag, std::string(info->size, 'k'));
-    if (info->type == crypto::FieldType::kText) builder.Text(tag, "x");
-  }
-  builder.Document(
-      crypto::SignDocument(ann.key, "rochdale.governance.v1.PrincipalRegistration", "{}").value());
-  ledger.As("governance")
-      .Ok(&Stub::AppendEntries, AppendingOf(ledger, {builder.BuildBytes().value()}));
   v1::OpenAccountsRequest request =
       OpeningOf(ledger, ledger.NewId(), ann.id.ToString(), v1::ACCOUNT_TYPE_PERSON);
-  ledger.As(ann).Ok(&Stub::OpenAccounts, request);
+  Client as_ann = ledger.As(ann);
+  const absl::Status early = as_ann.Call(&Stub::OpenAccounts, request).status();
+  CHECK(ReasonOf(early) == "UNAVAILABLE");
+  CHECK(RetryAfterOf(early) == absl::Milliseconds(200));
+  const Uuid registration = ledger.LogRegistration(ann);
+  as_ann.Ok(&Stub::OpenAccounts, request);
   v1::ListEntriesRequest about;
   about.set_subject_id(request.accounts(0).account_id());
   Client nobody = ledger.Anonymous();

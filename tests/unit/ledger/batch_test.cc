@@ -53,6 +53,13 @@ Command Posting(Caller caller, std::vector<Transfer> transfers) {
   return {caller, kNow, PostTransfers{std::move(transfers), std::nullopt}};
 }
 
+// Ann's registration is in the log.
+Known WithAnn() {
+  Known known;
+  known.registrations[kAnn.value] = {Numbered(230)};
+  return known;
+}
+
 std::vector<Result> ResultsOf(const absl::StatusOr<Reply>& reply) {
   std::vector<Result> results;
   for (const Outcome& outcome : reply.value().outcomes) results.push_back(outcome.result);
@@ -91,7 +98,7 @@ TEST_CASE("an id that comes twice in one batch is treated as if it came in two",
 }
 
 TEST_CASE("accounts are opened all or none", "[ledger]") {
-  Batch batch({}, {});
+  Batch batch(WithAnn(), {});
   REQUIRE(batch.Decide(Opening(Payout(), {AccountOf(1, AccountType::kSystem)})).ok());
   Account other = AccountOf(1, AccountType::kSystem);
   other.label = "other";
@@ -134,12 +141,11 @@ TEST_CASE("entries are appended all or none, each event once", "[ledger]") {
 }
 
 TEST_CASE("what is written to the log says who, what and by which authority", "[ledger]") {
-  Known known;
+  Known known = WithAnn();
   Account rich = AccountOf(1, AccountType::kPerson);
   rich.balance = 500;
   known.accounts[rich.id] = rich;
   known.accounts[{Numbered(2)}] = AccountOf(2, AccountType::kSystem);
-  known.registrations[kAnn.value] = {Numbered(230)};
   Batch batch(known, {});
   crypto::SignedDocument order;
   order.type = "rochdale.ledger.v1.TransferOrder";
@@ -164,6 +170,31 @@ TEST_CASE("what is written to the log says who, what and by which authority", "[
   CHECK(entry->DigestAt(crypto::tag::kDocumentDigest).value() == crypto::DocumentDigest(order));
   CHECK(batch.transfers()[0].transfer.authorised_by.value == Numbered(230));
   CHECK(batch.moved().size() == 2);
+}
+
+TEST_CASE("a principal waits until its registration is in the log", "[ledger]") {
+  Known known;
+  Account rich = AccountOf(1, AccountType::kPerson);
+  rich.balance = 500;
+  known.accounts[rich.id] = rich;
+  known.accounts[{Numbered(2)}] = AccountOf(2, AccountType::kPerson);
+  Transfer transfer = TransferOf(10, 1, 2, 600);  // more than there is: it would burn its id
+  transfer.kind = TransferKind::kTrade;
+  const std::vector<Command> commands = {
+      Opening(Ann(), {AccountOf(3, AccountType::kPerson)}), Posting(Ann(), {transfer}),
+      {Ann(), kNow, RecordBundle{{Numbered(20)}, {Numbered(201)}, {}}}};
+  Batch early(known, {});
+  for (const Command& command : commands) {
+    const absl::Status refused = early.Decide(command).status();
+    CHECK(ReasonOf(refused) == "UNAVAILABLE");
+    CHECK(RetryAfterOf(refused) == absl::Milliseconds(200));
+  }
+  CHECK_FALSE(early.Changes());
+  known.registrations = WithAnn().registrations;
+  Batch later(known, {});
+  for (const Command& command : commands) CHECK(later.Decide(command).ok());
+  CHECK(later.entries().size() == 2);
+  CHECK(later.burned().size() == 1);
 }
 
 TEST_CASE("a log is started once", "[ledger]") {
