@@ -9,6 +9,7 @@
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
+#include <algorithm>
 #include <mutex>
 
 #include "absl/strings/match.h"
@@ -22,6 +23,9 @@
 
 namespace rochdale::rpc {
 namespace {
+
+constexpr absl::Duration kLookAgain = absl::Milliseconds(10);
+constexpr absl::Duration kFarewell = absl::Milliseconds(250);
 
 // Names of the registered services, which only a plugin is told.
 class NamesPlugin final : public grpc::ServerBuilderPlugin {
@@ -183,9 +187,12 @@ void Server::Stop(absl::Duration grace) {
   }
   if (state_->server == nullptr) return;
   state_->calls->Drain();
-  // Lets running calls end; at the deadline cancels those that are left, and then still waits
-  // for their handlers, which see Call::Ended().
-  state_->server->Shutdown(absl::ToChronoTime(absl::Now() + grace));
+  const absl::Time deadline = absl::Now() + grace;
+  while (state_->calls->running() > 0 && absl::Now() < deadline) absl::SleepFor(kLookAgain);
+  // Lets answers leave; cancels calls that are left, and then still waits for their handlers, which
+  // see Call::Ended(). Not longer: gRPC waits for connections, too, and a client that sits idle
+  // reads our goodbye seconds later.
+  state_->server->Shutdown(absl::ToChronoTime(std::min(deadline, absl::Now() + kFarewell)));
   if (state_->health != nullptr) {
     state_->health->Shutdown(absl::ToChronoTime(absl::Now()));
   }
