@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PROGRAMS = Path(os.environ.get("ROCHDALE_PROGRAMS", ROOT / "build" / "release" / "bin"))
 START_SECONDS = 60.0
 PLAY_SECONDS = 60.0
+SETTLE_SECONDS = 30.0
 LAYERS = (16, 8, 4)
 MEMBERS = 5
 SUPPLY = 10_000_000_000
@@ -47,6 +48,7 @@ PARAMETERS = {
     "originality.r1_max_micro": 900_000,
     "originality.ev_max_micro": 985_000,
     "worker.rows_per_shard": 100,
+    "worker.lease_ms": 1_500,  # the shard of a worker that was killed is free after so long
 }
 _STATE = protos.attribution.RoundState
 CLOSED, ABANDONED = rounds.CLOSED, rounds.ABANDONED
@@ -316,8 +318,10 @@ class World:
             self.close()
             self._clients_start = self.server.starts
         if identity not in self._clients:
-            self._clients[identity] = self.connect(
+            client = self._clients[identity] = self.connect(
                 key, identity, state_dir=self.server.data_dir.parent / f"agents-{self.seed}")
+            # The SDK waits long enough for a server to be started again; here that is our part.
+            client.transport._sleep = lambda seconds: time.sleep(min(seconds, 0.02))
         return self._clients[identity]
 
     @property
@@ -467,10 +471,25 @@ class World:
                        transfer_id=self.id("transfer", what))
 
     def settle(self, first: int, last: int, revenue: int = 1_000_000_000, wait: bool = True):
-        """Revenue, then an epoch over these rounds. Returns the epoch, settled."""
-        self.earn(revenue, f"revenue {first}-{last}")
-        return self.founder.admin.close_epoch(self.pool_id, first, last, wait=wait,
-                                              epoch_id=self.id("epoch", first, last))
+        """Revenue, then an epoch over these rounds; goes on with what an earlier call began.
+        Returns the epoch, settled where it waits."""
+        epoch_id = self.id("epoch", first, last)
+        try:
+            epoch = self.epoch(epoch_id)
+        except rochdale.errors.NotFound:
+            self.earn(revenue, f"revenue {first}-{last}")
+            epoch = self.founder.admin.close_epoch(self.pool_id, first, last, wait=False,
+                                                   epoch_id=epoch_id)
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while wait and epoch.state == protos.payout.EPOCH_STATE_SETTLING:
+            assert time.monotonic() < deadline, f"not settled: {epoch}\n{self.server.log_tail()}"
+            time.sleep(0.02)
+            epoch = self.epoch(epoch_id)
+        return epoch
+
+    def epoch(self, epoch_id: str):
+        return self.founder.transport.call("payout", "GetEpoch", protos.payout.GetEpochRequest(
+            epoch_id=epoch_id)).epoch
 
     def statements(self, epoch_id: str) -> list:
         return list(self.founder.transport.pages(
