@@ -14,8 +14,9 @@
 
 namespace rochdale::verify {
 
-inline constexpr uint64_t kJsonBytesMax = 64 << 20;
-inline constexpr uint64_t kBlobBytesMax = uint64_t{4} << 30;
+inline constexpr uint64_t kJsonBytesMax = 16 << 20;
+inline constexpr uint64_t kManifestBytesMax = 64 << 20;
+inline constexpr uint64_t kBlobBytesMax = (uint64_t{2} << 30) + (64 << 20);
 
 // Whether a path may be in a bundle: names of [A-Za-z0-9._-], 1 to 100 characters, at most eight.
 bool IsBundlePath(absl::string_view path);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 #include <vector>
 
 #include "absl/numeric/int128.h"
@@ -161,6 +162,23 @@ absl::Status CheckCredits(const Evidence& evidence, const Estimates& estimates) 
   return absl::OkStatus();
 }
 
+// All coalitions up to 10 updates; above, none, all, each alone, all but each, and what is applied.
+std::vector<uint64_t> MasksOf(const Evidence& evidence) {
+  const int k = static_cast<int>(evidence.updates.size());
+  const uint64_t whole = (uint64_t{1} << k) - 1;
+  std::set<uint64_t> masks = {0, whole};
+  if (k <= kAllCoalitionsMax) {
+    for (uint64_t mask = 0; mask <= whole; ++mask) masks.insert(mask);
+  } else {
+    masks.insert(evidence.applied_mask);
+    for (int i = 0; i < k; ++i) {
+      masks.insert(uint64_t{1} << i);
+      masks.insert(whole & ~(uint64_t{1} << i));
+    }
+  }
+  return {masks.begin(), masks.end()};
+}
+
 absl::Status CheckBounds(const Evidence& evidence) {
   constexpr int64_t kLossMax = int64_t{1} << 49;
   const int64_t rows = static_cast<int64_t>(evidence.rows.size());
@@ -172,10 +190,8 @@ absl::Status CheckBounds(const Evidence& evidence) {
       !fits(evidence.best_loss_sum)) {
     return absl::DataLossError("a sum of losses is out of bounds");
   }
-  for (size_t i = 1; i < evidence.masks.size(); ++i) {
-    if (evidence.masks[i - 1] >= evidence.masks[i]) {
-      return absl::DataLossError("masks do not increase");
-    }
+  if (evidence.masks != MasksOf(evidence)) {
+    return absl::DataLossError("masks are not the coalitions that such a game has");
   }
   for (size_t i = 0; i < evidence.credits.size(); ++i) {
     const attribution::EvidenceCredit& credit = evidence.credits[i];

@@ -2,6 +2,7 @@
 // Exit status 0: everything holds; 1: something does not; 2: used wrongly.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <exception>
 #include <fstream>
 #include <optional>
 #include <sstream>
@@ -143,4 +144,12 @@ int Main(int argc, char** argv) {
 
 }  // namespace rochdale::verify
 
-int main(int argc, char** argv) { return rochdale::verify::Main(argc, argv); }
+// What a hostile bundle makes too large for this machine is not verified.
+int main(int argc, char** argv) {
+  try {
+    return rochdale::verify::Main(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "rochdale-verify: %s\n", error.what());
+    return 1;
+  }
+}

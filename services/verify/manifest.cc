@@ -83,7 +83,7 @@ CooperativeId CheckManifest(const Bundle& bundle, const crypto::NoteKey& origin,
   signature.Say("signed by the log's key");
   signature.Need(CheckSignature(bundle, origin), kSignature);
   Check& check = report.Begin("manifest");
-  const auto bytes = bundle.Read(kManifest, kJsonBytesMax * 4);
+  const auto bytes = bundle.Read(kManifest, kManifestBytesMax);
   if (!check.Need(bytes.status(), kManifest)) return {};
   const auto json = ParseCanonicalObject(*bytes);
   if (!check.Need(json.status(), kManifest)) return {};

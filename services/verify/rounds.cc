@@ -10,6 +10,7 @@
 #include "libs/base/status_macros.h"
 #include "libs/crypto/commitment.h"
 #include "libs/crypto/entry_kinds.h"
+#include "libs/learning/dataset.h"
 #include "services/verify/estimates.h"
 #include "services/verify/json.h"
 
@@ -22,6 +23,8 @@ namespace tag = crypto::tag;
 using attribution::Evidence;
 using crypto::Digest;
 using crypto::Entry;
+
+constexpr size_t kLossesMax = size_t{1} << 28;  // of one round: 2 GiB
 
 std::string PathOf(const RoundId& round) {
   return absl::StrCat("rounds/", round.ToString(), ".json");
@@ -204,6 +207,8 @@ absl::Status CheckPool(const Log& log, const Evidence& evidence) {
 
 absl::Status CheckDrawOf(const Log& log, const Evidence& evidence, const Rounds& rounds) {
   RETURN_IF_ERROR(CheckPool(log, evidence));
+  // Before the list of a hostile size is made.
+  if (evidence.pool_rows > learning::kDatasetRowsMax) return Wrong("pool_rows is out of bounds");
   std::set<int64_t> retired;
   for (const RoundId& earlier : evidence.retired_rounds) {
     const auto found = rounds.find(earlier);
@@ -386,7 +391,10 @@ void CheckRecomputation(const Bundle& bundle, const Rounds& rounds, int64_t coun
                     absl::StrCat("not replayable: ", missing, " is not there"))) {
       continue;
     }
-    check.Need(attribution::CheckRecomputation(*evidence, blobs), PathOf(evidence->round));
+    const size_t losses = (evidence->masks.size() + 1) * evidence->rows.size();
+    if (check.Need(losses <= kLossesMax, PathOf(evidence->round), "too many losses to evaluate")) {
+      check.Need(attribution::CheckRecomputation(*evidence, blobs), PathOf(evidence->round));
+    }
   }
   check.Say(absl::StrCat(wanted.size(), " of ", all,
                          " rounds with credits evaluated again: the same integers"));

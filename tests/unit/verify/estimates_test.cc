@@ -19,12 +19,6 @@ attribution::Evidence RandomEvidence(std::mt19937_64& engine, int k, attribution
   game.masks = attribution::GameMasks(k);
   std::vector<int64_t> help(k);
   for (int64_t& h : help) h = static_cast<int64_t>(engine() % 2'000'000) - 700'000;
-  // Every coalition of a large game that may be applied.
-  if (k > 10) {
-    for (int i = 0; i < 200; ++i) game.masks.push_back(engine() % (uint64_t{1} << k));
-  }
-  std::sort(game.masks.begin(), game.masks.end());
-  game.masks.erase(std::unique(game.masks.begin(), game.masks.end()), game.masks.end());
   const auto loss = [&](uint64_t mask) {
     int64_t value = 2'000'000'000;
     for (int i = 0; i < k; ++i) value -= mask >> i & 1 ? help[i] : 0;
