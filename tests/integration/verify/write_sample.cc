@@ -1,0 +1,29 @@
+// Writes the sample's bundle for programs in other languages, and prints the log's key.
+//   verify_sample DIR [FAULT]   FAULT: a number of Fault
+//   verify_sample --faults      the faults that any verifier has to find
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "tests/integration/verify/sample_cooperative.h"
+
+int main(int argc, char** argv) {
+  using rochdale::verify::Fault;
+  if (argc > 1 && std::string(argv[1]) == "--faults") {
+    for (const Fault fault :
+         {Fault::kRefusedIsCredited, Fault::kRefusedIsApplied, Fault::kMildVerdict,
+          Fault::kVerdictAgainstNumbers, Fault::kUnsignedCommitment, Fault::kNoAuthority,
+          Fault::kWrongSeed, Fault::kChosenRows, Fault::kWrongSums, Fault::kWrongCredit,
+          Fault::kWrongNext, Fault::kWrongBlob, Fault::kWrongShare, Fault::kPaidTwice,
+          Fault::kPaidNothing, Fault::kCreditCountedTwice, Fault::kOverdraft, Fault::kNotSettled,
+          Fault::kWrongCreditFile, Fault::kForgedHead}) {
+      std::printf("%d\n", static_cast<int>(fault));
+    }
+    return 0;
+  }
+  if (argc < 2) return 2;
+  const auto fault = argc > 2 ? static_cast<Fault>(std::atoi(argv[2])) : Fault::kNone;
+  const rochdale::verify::SampleCooperative sample(fault);
+  sample.Write(argv[1]);
+  std::printf("%s\n", sample.origin().ToString().c_str());
+}
