@@ -25,7 +25,7 @@ namespace rochdale::rpc {
 namespace {
 
 constexpr absl::Duration kLookAgain = absl::Milliseconds(10);
-constexpr absl::Duration kFarewell = absl::Milliseconds(250);
+constexpr absl::Duration kFarewell = absl::Seconds(1);
 
 // Names of the registered services, which only a plugin is told.
 class NamesPlugin final : public grpc::ServerBuilderPlugin {

@@ -11,6 +11,7 @@ namespace rochdale::service {
 namespace {
 
 constexpr absl::Duration kAliveEvery = absl::Seconds(1);
+constexpr absl::Duration kLostStopMax = absl::Seconds(3);
 
 }  // namespace
 
@@ -91,6 +92,7 @@ absl::Status Serve(Foundations& foundations, const ServeOptions& options, rpc::C
     server->Stop(options.grace);
   };
   absl::Status status;
+  bool lost = false;
   for (Module* module : modules) {
     status = module->Start();
     if (!status.ok()) break;
@@ -103,11 +105,13 @@ absl::Status Serve(Foundations& foundations, const ServeOptions& options, rpc::C
                                            .Int("admin_port", admin->port()));
     while (!signals.Wait(kAliveEvery)) {
       if (options.alive) status = options.alive();
-      if (!status.ok()) break;
+      lost = !status.ok();
+      if (lost) break;
     }
-    foundations.logger.Info("stopping");
+    foundations.logger.Info("stopping", obs::Fields().Text("why", status.message()));
   }
-  rpc::StopWithin(options.grace + absl::Seconds(15), stop);
+  // Where something is gone for good no call can end well: they are not waited for.
+  rpc::StopWithin(lost ? kLostStopMax : options.grace + absl::Seconds(15), stop);
   return status;
 }
 

@@ -105,7 +105,7 @@ struct ServeOptions {
   // Called once everything has started, with the bound ports. May be empty.
   std::function<absl::Status(int port, int admin_port)> on_serving;
   // Asked every second while it serves: what cannot be done without, and cannot be had back by
-  // this process. An error ends the process with it. May be empty.
+  // this process. An error ends the process with it, within seconds. May be empty.
   std::function<absl::Status()> alive;
 };
 
