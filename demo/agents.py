@@ -68,7 +68,8 @@ class RoundWatch:
         return self._newest
 
     def wait(self, number: int, state: int):
-        """The newest round once round `number` has come to `state`, or is over. Stopped, Stalled."""
+        """The newest round once round `number` has come to `state`, or is over.
+        Stopped, Stalled."""
         def reached():
             newest = self._newest
             if newest is None or newest.number < number:
@@ -116,7 +117,7 @@ class Board:
             self._changed.notify_all()
 
     def leaked(self, number: int, victim, others: list):
-        """The victim's update once all others have committed, or time is up; None if it has none."""
+        """The victim's update once all others have committed, or time is up; None without one."""
         with self._changed:
             self._changed.wait_for(
                 lambda: all((number, m.index) in self._committed for m in others),

@@ -27,7 +27,7 @@ class Verified:
 
 def clear(folder: Path) -> None:
     """Removes the bundle of an earlier run, and nothing else."""
-    if (folder / "manifest.json").exists() or folder.name.endswith(".partial"):
+    if (folder / "manifest.json").exists() or folder.name.endswith((".partial", "-tampered")):
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -56,11 +56,18 @@ def verify_bundle(program: Path, folder: Path, log_key: str) -> Verified:
                     "exit status 0", output)
 
 
+def _link(source, target) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)  # a file system without links
+
+
 def change_one_bit(folder: Path, copy: Path, seed: int) -> tuple:
     """Copies a bundle with one bit changed. Returns (file, byte, bit). Files are linked, not
     copied, except for the one that is changed."""
     clear(copy)
-    shutil.copytree(folder, copy, copy_function=os.link)
+    shutil.copytree(folder, copy, copy_function=_link)
     rng = np.random.default_rng([seed, 4])
     files = sorted(p for p in copy.rglob("*") if p.is_file() and p.stat().st_size)
     victim = files[int(rng.integers(len(files)))]
@@ -81,6 +88,15 @@ def verify_tampered(program: Path, folder: Path, log_key: str, file: str) -> Ver
                     "non-zero, names the file", output)
 
 
+# Where the walk branches, the way to the person who allowed it.
+_ONWARD = ("statement", "credit", "decision", "commitment", "mandate", "MEMBERSHIP_CONSENTED",
+           "MEMBERSHIP_APPROVED", "COOPERATIVE_FOUNDED")
+
+
+def _rank(step) -> int:
+    return next((i for i, word in enumerate(_ONWARD) if step.title.startswith(word)), len(_ONWARD))
+
+
 def _first_path(step, depth: int = 0, lines=None) -> list:
     """The walk along the first credit only, a line for each entry."""
     lines = [] if lines is None else lines
@@ -90,7 +106,7 @@ def _first_path(step, depth: int = 0, lines=None) -> list:
     marks = [f"{held} checks hold"] + [f"{open_} not checkable here"] * bool(open_)
     marks += [f"{failed} FAIL"] * bool(failed)
     lines.append("  " * depth + f"{step.title}  ({', '.join(marks)})")
-    children = sorted(step.children, key=lambda c: not c.title.startswith("credit"))
+    children = sorted(step.children, key=_rank)
     if children:
         _first_path(children[0], depth + 1, lines)
     return lines

@@ -29,7 +29,7 @@ class Plan:
         self.folder, self._path = folder, folder / "plan.json"
         self._lock, self._file = threading.Lock(), None
         self._settings = {name: getattr(settings, name) for name in ("agents", "rounds", "seed")}
-        self._state = {"settings": self._settings, "ids": {}, "done": []}
+        self._state = {"settings": self._settings, "ids": {}, "done": [], "resumed": 0}
 
     def take(self) -> None:
         """Takes the folder for this process. DataInUse."""
@@ -49,6 +49,7 @@ class Plan:
             if not settings.fits(state["settings"]):
                 kept = ", ".join(f"--{n} {v}" for n, v in state["settings"].items())
                 raise PlanMismatch(f"{self.folder} is of a run with {kept}")
+            state["resumed"] += 1
             self._state = state
         self._save()
 
@@ -74,6 +75,11 @@ class Plan:
         if not path.exists():
             KeyPair.generate().save(path)
         return KeyPair.load(path)
+
+    @property
+    def resumed(self) -> int:
+        """How often the run was interrupted and went on."""
+        return self._state["resumed"]
 
     def is_done(self, step: str) -> bool:
         return step in self._state["done"]

@@ -88,9 +88,9 @@ def bars(items: list, label: str, write=str) -> str:
         y = top + i * row
         length = (WIDTH - left - right) * value / most
         body.append(_text(left - 8, y + 16, name, "name", "end"))
-        body.append(f'<rect x="{left}" y="{y + 4}" width="{max(length, 1.5):.1f}" height="16" rx="3" '
-                    f'class="bar {style}"><title>{_escape(name)}: {_escape(write(value))}</title>'
-                    "</rect>")
+        body.append(f'<rect x="{left}" y="{y + 4}" width="{max(length, 1.5):.1f}" height="16" '
+                    f'rx="3" class="bar {style}">'
+                    f"<title>{_escape(name)}: {_escape(write(value))}</title></rect>")
         body.append(_text(left + max(length, 1.5) + 7, y + 16, write(value), "value", "start"))
     return _svg(body, label, WIDTH, height)
 

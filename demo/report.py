@@ -60,7 +60,7 @@ def _summary(result) -> str:
     return (f'<header><h1>One cooperative, end to end</h1><p>{settings.agents} principals with an '
             f"agent each train a shared model on Fashion-MNIST. Values decide what may train; "
             f"measured improvement decides who is paid; anyone can check.</p>"
-            f'<p class="verdict {"good" if not failed else "bad"}">{"✓" if not failed else "✗"} '
+            f'<p class="verdict {"bad" if failed else "good"}">{"✗" if failed else "✓"} '
             f"{_e(state)}<span> · seed {settings.seed}</span></p>"
             f'<div class="facts">{tiles}</div></header>')
 
@@ -180,7 +180,7 @@ def _proofs(result) -> str:
         + f'<p class="quiet">Changed in the copy: {_e(result.tampered)}. The log\'s key: '
         f"<code>{_e(result.log_key)}</code></p>"
         + f'<h3>From a payment back to a signature</h3><ol class="chain">{chain}</ol>' + outputs,
-        f"The evidence bundle ({_e(result.bundle_summary.splitlines()[0]) if result.bundle_summary else ''}).",
+        f"The evidence bundle: {_e(result.bundle_summary)}.",
         wide=True)
 
 

@@ -6,7 +6,7 @@ Everything about a member comes from its own client: what it may see of itself.
 import dataclasses
 import json
 
-from rochdale import explain, protos
+from rochdale import protos
 from rochdale.rounds import Update
 
 _VERDICT = protos.filter.Verdict
@@ -68,6 +68,7 @@ class Result:
     rounds: list
     members: list
     first_accuracy: float
+    resumed: int = 0         # how often the run was interrupted and went on
     revenue_microtokens: int = 0
     pool_left_microtokens: int = 0
     receipts_verified: int = 0
@@ -103,11 +104,40 @@ def _verdict(update, decision) -> str:
                                                                         "undecided")
 
 
+_IN_MILLIONTHS = {"MAGNITUDE", "ORIGINALITY", "VALUE_DIRECTION", "FIT"}
+_IN_NANONATS = {"VALUE_EFFECT", "GROUP_HARM"}
+_SCOPES = {"FLOOR": "the floor", "PACK": "a community's pack",
+           "PRINCIPAL": "the member's own values"}
+
+
+def _figure(kind: str, text: str) -> str:
+    """A measured value or bound as people read it."""
+    try:
+        value = int(text)
+    except ValueError:
+        return text
+    if kind in _IN_NANONATS:
+        return f"{value / 1e9:.4f} nats"
+    return f"{value / 1e6:.3f}" if kind in _IN_MILLIONTHS else text
+
+
+def finding_text(finding) -> str:
+    """One finding in words: rule, whose it is, what was measured against which bound."""
+    kind = protos.rule.RuleKind.Name(finding.kind).removeprefix("RULE_KIND_")
+    scope = protos.filter.RuleScope.Name(finding.scope).removeprefix("RULE_SCOPE_")
+    text = (f"{kind.lower().replace('_', ' ')} by rule {finding.rule_id} of "
+            f"{_SCOPES.get(scope, scope)}")
+    if finding.measured:
+        text += f": measured {_figure(kind, finding.measured)}"
+        if finding.threshold:
+            text += f", bound {_figure(kind, finding.threshold)}"
+    return text
+
+
 def _against(decision) -> list:
-    """The findings that spoke against an update, in words."""
-    found = [f for f in decision.findings if f.verdict > ALLOW]
-    found.sort(key=lambda f: -f.verdict)
-    return [" ".join(line.strip() for line in explain.finding_lines(f)) for f in found]
+    """The findings that spoke against an update, the strongest first."""
+    found = sorted((f for f in decision.findings if f.verdict > ALLOW), key=lambda f: -f.verdict)
+    return [finding_text(f) for f in found]
 
 
 def update_results(participant, rounds: list) -> list:

@@ -10,6 +10,8 @@ from pathlib import Path
 from demo import settings as knobs
 from demo.display import Display, bar, table
 
+FIGURE_CHARS = 56  # of one check's figure in the table; the report has all of it
+
 
 class DemoFailed(RuntimeError):
     """The run cannot go on; the text says why."""
@@ -186,8 +188,6 @@ class Demo:
                 "  t: trains  c: committed  r: revealed")
 
     def _tell(self, round_, result, board) -> None:
-        from rochdale import protos
-        rejected = protos.filter.UPDATE_STATE_REJECTED
         # The agents look a moment later than we do.
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline and not all(
@@ -195,7 +195,7 @@ class Demo:
             time.sleep(0.05)
         refused = [f"{m.name} ({board.final[(round_.number, m.index)][1]})"
                    for m in board.members
-                   if board.final.get((round_.number, m.index), (None,))[0] == rejected]
+                   if board.final.get((round_.number, m.index), (None,))[0] == "REJECTED"]
         loss = "-" if result.validation_loss is None else f"{result.validation_loss:.3f}"
         text = (f"round {round_.number}: validation loss {loss}, test accuracy "
                 f"{result.test_accuracy:.1%}; {round_.admitted} admitted, {round_.applied} applied")
@@ -211,7 +211,8 @@ class Demo:
         members = [results.member_result(p, world.shards.get(p.member.index), rounds)
                    for p in participants]
         return results.Result(settings=self._settings, rounds=found, members=members,
-                              first_accuracy=first, log_key=self._server.log_key)
+                              first_accuracy=first, resumed=self._plan.resumed,
+                              log_key=self._server.log_key)
 
     def _settle(self, founder, customer, participants, result) -> None:
         from demo import results
@@ -251,8 +252,8 @@ class Demo:
         bundle, copy = out / "evidence", out / "evidence-tampered"
         result.bundle = bundle.name
         summary = evidence.write_bundle(founder.client, people.SLUG, bundle, lambda text: None)
-        result.bundle_summary = str(summary)
-        display.note(str(summary).splitlines()[0])
+        result.bundle_summary = str(summary).splitlines()[0].replace(str(bundle), bundle.name)
+        display.note(result.bundle_summary)
         program = settings.programs / "rochdale-verify"
         result.verification.append(evidence.verify_bundle(program, bundle, result.log_key))
         display.note(f"rochdale-verify: {result.verification[-1].detail}")
@@ -303,6 +304,10 @@ def _list_checkpoints(cooperative_id: str):
     return protos.attribution.ListCheckpointsRequest(cooperative_id=cooperative_id)
 
 
+def _short(text: str, chars: int = FIGURE_CHARS) -> str:
+    return text if len(text) <= chars else text[:chars - 1] + "…"
+
+
 def show(result, out: Path, display: Display) -> None:
     """The table of the end and the check list."""
     revenue = result.revenue_microtokens or 1
@@ -315,7 +320,7 @@ def show(result, out: Path, display: Display) -> None:
     display.say(table(["member", "role", "updates", "admitted", "projected", "refused", "applied",
                        "credit (nats)", "tokens", "share"], rows, set(range(2, 10))))
     display.say()
-    marks = [["✓" if c.ok else "✗", c.name, c.figure, c.target] for c in result.checks]
+    marks = [["✓" if c.ok else "✗", c.name, _short(c.figure), c.target] for c in result.checks]
     display.say(table(["", "check", "found", "target"], marks))
     display.say()
     display.say(f"report: {out / 'report.html'}    figures: {out / 'report.json'}")

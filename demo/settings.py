@@ -46,7 +46,7 @@ class Member:
 @dataclasses.dataclass(frozen=True)
 class Settings:
     agents: int = 8
-    rounds: int = 8
+    rounds: int = 10
     seed: int = 1
     port: int = 0
     out: Path = ROOT / "build" / "demo"

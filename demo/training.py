@@ -96,9 +96,9 @@ class Trainers:
         self._free, self._processes = queue.Queue(), []
         for _ in range(processes):
             # A session of its own: Ctrl-C in the terminal is for the demo, which closes its pipe.
-            process = subprocess.Popen([sys.executable, "-P", "-m", "demo.training"], env=environment,
-                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                       start_new_session=True)
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "demo.training"], env=environment,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
             self._processes.append(process)
             _send(process.stdin, (settings.seed, settings.members))
             self._free.put(process)

@@ -82,6 +82,13 @@ def test_honest_admissions_and_applications_are_counted(result):
     assert "honest updates are applied" in failed(result)
 
 
+def test_an_interruption_may_cost_one_round(result):
+    result.rounds[2].closed, result.resumed = False, 1
+    assert failed(result) == []
+    result.rounds[3].closed = False
+    assert failed(result) == ["every round closed with a checkpoint"]
+
+
 def test_few_rounds_promise_no_accuracy(result):
     import dataclasses
     result.settings = dataclasses.replace(result.settings, rounds=2)
@@ -110,6 +117,21 @@ def test_report_json_has_the_keys_that_programs_read(result, tmp_path):
 def test_verification_is_not_ok_without_any(result):
     result.verification = []
     assert results.report_json(result)["verification"]["ok"] is False
+
+
+@pytest.mark.parametrize("kind, measured, bound, words", [
+    ("VALUE_EFFECT", "12262077", "10000000", "measured 0.0123 nats, bound 0.0100 nats"),
+    ("ORIGINALITY", "996298", "600000", "measured 0.996, bound 0.600"),
+    ("INTEGRITY", "3 tensors", "", "measured 3 tensors"),
+    ("AUTHORITY", "", "", "of the member's own values"),
+])
+def test_findings_are_in_words_and_readable_units(kind, measured, bound, words):
+    from rochdale import protos
+    finding = protos.filter.RuleFinding(rule_id="r", scope="RULE_SCOPE_PRINCIPAL",
+                                        kind="RULE_KIND_" + kind, measured=measured,
+                                        threshold=bound)
+    text = results.finding_text(finding)
+    assert text.startswith(kind.lower().replace("_", " ") + " by rule r") and text.endswith(words)
 
 
 def test_html_is_whole_and_needs_no_network(result, tmp_path):
@@ -146,5 +168,5 @@ def test_ticks_span_the_values(low, high):
     levels = plots.ticks(low, high)
     assert levels[0] <= low + 1e-12 and levels[-1] >= high - 1e-12
     assert 2 <= len(levels) <= 12
-    steps = {round(b - a, 12) for a, b in zip(levels, levels[1:])}
-    assert len({round(s / levels_step, 6) for s in steps for levels_step in [levels[1] - levels[0]]}) == 1
+    step = levels[1] - levels[0]
+    assert all(b - a == pytest.approx(step) for a, b in zip(levels, levels[1:]))
