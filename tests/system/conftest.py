@@ -2,8 +2,10 @@
 scripts/run_tests.py leaves the folder out then, and says so."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,6 @@ subprocess.run([ROOT / "scripts" / "generate-sdk", "--if-stale"], check=True)
 for name in ("ROCHDALE_KEY", "ROCHDALE_IDENTITY", "ROCHDALE_COOPERATIVE", "ROCHDALE_TARGET"):
     os.environ.pop(name, None)
 os.environ["ROCHDALE_HOME"] = "/nonexistent"  # nothing of this machine's own configuration
-
-from cooperative import Server, World  # noqa: E402
 
 
 def pytest_configure(config):
@@ -31,21 +31,14 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="module")
-def module_dir(tmp_path_factory):
-    """A directory for this module that PostgreSQL's own user may pass through."""
-    path = tmp_path_factory.mktemp("system")
-    for folder in (path, path.parent, path.parent.parent):
-        folder.chmod(0o755)
-    return path
+def module_dir():
+    """A directory that PostgreSQL's own user may pass through: pytest keeps its own closed."""
+    path = Path(tempfile.mkdtemp(prefix="rochdale-system-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture
 def server_dir(module_dir, request):
     return module_dir / request.node.name.replace("[", "-").replace("]", "").replace("/", "-")
-
-
-@pytest.fixture
-def world(server_dir):
-    """A founded cooperative on a server of its own."""
-    with Server(server_dir / "data") as server:
-        yield World(server).found()

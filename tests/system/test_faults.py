@@ -39,6 +39,11 @@ def undisturbed(module_dir):
     return credits
 
 
+def is_outage(error) -> bool:
+    return isinstance(error, (errors.Unavailable, errors.DeadlineExceeded)) or (
+        error.code == "CANCELLED")
+
+
 class Disturbed:
     """A world whose server may end at any time; it is started again as often as needed."""
 
@@ -73,8 +78,10 @@ class Disturbed:
                 result = done()
                 if result is not None:
                     return result
-            except (errors.Unavailable, errors.DeadlineExceeded):
+            except errors.RochdaleError as error:
                 # Ours only if the server has ended, or is about to.
+                if not is_outage(error):
+                    raise
                 self._wait_for_end()
             time.sleep(0.005)
 
