@@ -31,6 +31,7 @@ class AttributionService final : public v1::AttributionService::Service {
   ROCHDALE_RPC(ListCheckpoints);
   ROCHDALE_RPC(ListCredits);
   ROCHDALE_RPC(GetEvidence);
+  ROCHDALE_RPC(GetDocument);
   ROCHDALE_RPC(RetireRounds);
   ROCHDALE_RPC(ListRuns);
 #undef ROCHDALE_RPC

@@ -6,6 +6,8 @@
 #include "libs/crypto/deterministic_id.h"
 #include "libs/learning/dataset.h"
 #include "libs/pg/database.h"
+#include "libs/rpc/document.h"
+#include "libs/rpc/fields.h"
 #include "libs/rpc/handle.h"
 #include "libs/rpc/paging.h"
 #include "libs/service/mutation.h"
@@ -230,6 +232,24 @@ grpc::Status AttributionService::ListCheckpoints(grpc::ServerContext* context,
       }
       ToProto(checkpoint, *response->add_checkpoints());
     }
+    return absl::OkStatus();
+  });
+}
+
+grpc::Status AttributionService::GetDocument(grpc::ServerContext* context,
+                                             const v1::GetDocumentRequest* request,
+                                             v1::GetDocumentResponse* response) {
+  return rpc::Handle(context, parts_.env.calls, [&](const rpc::Call& call) -> absl::Status {
+    FieldErrors errors;
+    const crypto::Digest digest =
+        rpc::TakeDigest(request->document_sha256(), "document_sha256", errors);
+    RETURN_IF_ERROR(errors.ToStatus());
+    ASSIGN_OR_RETURN(const std::optional<crypto::SignedDocument> found,
+                     parts_.env.db.Transact(call.deadline, [&](pg::Transaction& tx) {
+                       return FindDocument(tx, digest);
+                     }));
+    if (!found) return Error("NOT_FOUND", "no such document");
+    rpc::ToProto(*found, *response->mutable_document());
     return absl::OkStatus();
   });
 }

@@ -46,6 +46,7 @@ class FilterService final : public v1::FilterService::Service {
   ROCHDALE_RPC(GetUpdate);
   ROCHDALE_RPC(ListUpdates);
   ROCHDALE_RPC(GetDecision);
+  ROCHDALE_RPC(GetDocument);
   ROCHDALE_RPC(OpenScreening);
   ROCHDALE_RPC(SetIntakeState);
   ROCHDALE_RPC(ScreenRound);

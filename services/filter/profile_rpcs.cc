@@ -302,6 +302,7 @@ grpc::Status FilterService::RegisterProbe(grpc::ServerContext* context,
     probe.event = EventId{env_.ids.New(call.now)};
     return service::Mutate(env_.db, call, *request, response, [&](pg::Transaction& tx)
                                                                   -> absl::Status {
+      RETURN_IF_ERROR(StoreDocument(tx, wanted.document));
       RETURN_IF_ERROR(InsertProbe(tx, probe));
       crypto::EntryBuilder entry(kind::kProbeRegistered, probe.event, call.now);
       RETURN_IF_ERROR(

@@ -7,6 +7,7 @@
 #include "libs/base/status_macros.h"
 #include "libs/crypto/entry_kinds.h"
 #include "libs/pg/database.h"
+#include "libs/rpc/document.h"
 #include "libs/rpc/handle.h"
 #include "libs/rpc/paging.h"
 #include "libs/service/mutation.h"
@@ -266,6 +267,27 @@ grpc::Status FilterService::GetDecision(grpc::ServerContext* context,
     }
     const bool own = call.identity.principal == update.principal;
     return ToProto(*decision, update, own, *response->mutable_decision());
+  });
+}
+
+grpc::Status FilterService::GetDocument(grpc::ServerContext* context,
+                                        const v1::GetDocumentRequest* request,
+                                        v1::GetDocumentResponse* response) {
+  return rpc::Handle(context, env_.calls, [&](const rpc::Call& call) -> absl::Status {
+    FieldErrors errors;
+    const crypto::Digest digest =
+        rpc::TakeDigest(request->document_sha256(), "document_sha256", errors);
+    RETURN_IF_ERROR(errors.ToStatus());
+    ASSIGN_OR_RETURN(const std::optional<crypto::SignedDocument> found,
+                     env_.db.Transact(call.deadline, [&](pg::Transaction& tx) {
+                       return FindDocument(tx, digest);
+                     }));
+    // What a principal values is nobody else's to read.
+    const bool shown = found && (found->type == v1::UpdateCommitment::descriptor()->full_name() ||
+                                 found->public_key == call.identity.public_key);
+    if (!shown) return Error("NOT_FOUND", "no such document, or it is not yours to see");
+    rpc::ToProto(*found, *response->mutable_document());
+    return absl::OkStatus();
   });
 }
 

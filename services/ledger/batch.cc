@@ -136,9 +136,11 @@ void Batch::Open(const Command& command, const OpenAccounts& open, Account accou
 absl::StatusOr<Reply> Batch::Run(const Command& command, const PostTransfers& post) {
   Reply reply;
   reply.outcomes.reserve(post.transfers.size());
+  const size_t before = transfers_.size();
   for (const Transfer& wanted : post.transfers) {
     reply.outcomes.push_back(Post(command, post, wanted));
   }
+  if (post.order.has_value() && transfers_.size() > before) documents_.push_back(*post.order);
   return reply;
 }
 

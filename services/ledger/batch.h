@@ -100,10 +100,10 @@ class Batch {
  public:
   Batch(Known known, TreeEnd end);
 
-  // In the order of the log. A status: the command has no effect; UNAVAILABLE (with RetryInfo) where
-  // the registration of a calling principal, on which its entries rest, is not in the log yet. A
-  // broken invariant (an entry that cannot be built) shows in status(), and nothing of the batch
-  // may be written.
+  // In the order of the log. A status: the command has no effect; UNAVAILABLE (with RetryInfo)
+  // where the registration of a calling principal, on which its entries rest, is not in the log
+  // yet. A broken invariant (an entry that cannot be built) shows in status(), and nothing of the
+  // batch may be written.
   absl::StatusOr<Reply> Decide(const Command& command);
   const absl::Status& status() const { return status_; }
 
@@ -115,6 +115,8 @@ class Batch {
   const std::vector<PostedTransfer>& transfers() const { return transfers_; }
   const std::vector<Burned>& burned() const { return burned_; }
   const std::vector<LogEntry>& entries() const { return entries_; }
+  // Orders that entries of the batch name.
+  const std::vector<crypto::SignedDocument>& documents() const { return documents_; }
   const std::vector<Tile>& tiles() const { return tiles_; }
   const TreeEnd& end() const { return end_; }
 
@@ -145,6 +147,7 @@ class Batch {
   std::vector<PostedTransfer> transfers_;
   std::vector<Burned> burned_;
   std::vector<LogEntry> entries_;
+  std::vector<crypto::SignedDocument> documents_;
   std::vector<Tile> tiles_;
 };
 

@@ -10,6 +10,8 @@
 #include "libs/base/status_macros.h"
 #include "libs/crypto/entry_kinds.h"
 #include "libs/crypto/merkle.h"
+#include "libs/rpc/document.h"
+#include "libs/rpc/fields.h"
 #include "libs/rpc/paging.h"
 #include "services/ledger/account_store.h"
 #include "services/ledger/convert.h"
@@ -337,6 +339,24 @@ grpc::Status LedgerService::SignBundle(grpc::ServerContext* context,
       return Error("REQUEST_ID_REUSED", "this request_id signed another bundle");
     }
     ASSIGN_OR_RETURN(*response->mutable_note(), heads_.SignBundle(record.manifest));
+    return absl::OkStatus();
+  });
+}
+
+grpc::Status LedgerService::GetDocument(grpc::ServerContext* context,
+                                        const v1::GetDocumentRequest* request,
+                                        v1::GetDocumentResponse* response) {
+  return rpc::Handle(context, calls_, [&](const Call& call) -> absl::Status {
+    FieldErrors errors;
+    const crypto::Digest digest =
+        rpc::TakeDigest(request->document_sha256(), "document_sha256", errors);
+    RETURN_IF_ERROR(errors.ToStatus());
+    ASSIGN_OR_RETURN(const std::optional<crypto::SignedDocument> found,
+                     db_.Transact(call.deadline, [&](pg::Transaction& tx) {
+                       return FindDocument(tx, digest);
+                     }, kReadOnly));
+    if (!found) return Error("NOT_FOUND", "no such document");
+    rpc::ToProto(*found, *response->mutable_document());
     return absl::OkStatus();
   });
 }

@@ -51,6 +51,8 @@ class LedgerService final : public v1::LedgerService::Service {
                                    v1::GetConsistencyProofResponse* response) override;
   grpc::Status SignBundle(grpc::ServerContext* context, const v1::SignBundleRequest* request,
                           v1::SignBundleResponse* response) override;
+  grpc::Status GetDocument(grpc::ServerContext* context, const v1::GetDocumentRequest* request,
+                           v1::GetDocumentResponse* response) override;
 
  private:
   // The newest signed head; one is signed where there is none yet.

@@ -279,4 +279,39 @@ absl::StatusOr<std::vector<TreeHead>> ListTreeHeads(pg::Transaction& tx, int64_t
   return heads;
 }
 
+constexpr char kInsertDocuments[] =
+    "INSERT INTO documents (document_sha256, type, body, public_key, signature) "
+    "SELECT * FROM unnest($1::bytea[], $2::text[], $3::bytea[], $4::bytea[], $5::bytea[]) "
+    "ON CONFLICT (document_sha256) DO NOTHING";
+
+absl::Status InsertDocuments(pg::Transaction& tx,
+                             const std::vector<crypto::SignedDocument>& documents) {
+  if (documents.empty()) return absl::OkStatus();
+  std::vector<crypto::Digest> digests;
+  std::vector<std::string> types;
+  std::vector<pg::Bytes> bodies;
+  std::vector<crypto::PublicKey> keys;
+  std::vector<crypto::Signature> signatures;
+  for (const crypto::SignedDocument& document : documents) {
+    digests.push_back(crypto::DocumentDigest(document));
+    types.push_back(document.type);
+    bodies.push_back({document.body});
+    keys.push_back(document.public_key);
+    signatures.push_back(document.signature);
+  }
+  return tx.Exec(kInsertDocuments, digests, types, bodies, keys, signatures).status();
+}
+
+constexpr char kFindDocument[] =
+    "SELECT type, body, public_key, signature FROM documents WHERE document_sha256 = $1";
+
+absl::StatusOr<std::optional<crypto::SignedDocument>> FindDocument(pg::Transaction& tx,
+                                                                   const crypto::Digest& digest) {
+  ASSIGN_OR_RETURN(const std::optional<pg::Row> row, tx.ExecOptional(kFindDocument, digest));
+  if (!row) return std::nullopt;
+  return crypto::SignedDocument{row->Get<std::string>("type"), row->GetBytes("body"),
+                                row->Get<crypto::PublicKey>("public_key"),
+                                row->Get<crypto::Signature>("signature")};
+}
+
 }  // namespace rochdale::ledger

@@ -43,6 +43,11 @@ absl::StatusOr<TreeEnd> ReadTreeEnd(pg::Transaction& tx, int64_t size);
 crypto::NodeReader ReadNodes(pg::Transaction& tx, int64_t size);
 
 absl::Status InsertEntries(pg::Transaction& tx, const std::vector<LogEntry>& entries);
+// Signed documents that entries name; those that are there already stay as they are.
+absl::Status InsertDocuments(pg::Transaction& tx,
+                             const std::vector<crypto::SignedDocument>& documents);
+absl::StatusOr<std::optional<crypto::SignedDocument>> FindDocument(pg::Transaction& tx,
+                                                                   const crypto::Digest& digest);
 absl::Status InsertTiles(pg::Transaction& tx, const std::vector<Tile>& tiles);
 
 struct KnownEvent {

@@ -63,6 +63,7 @@ absl::StatusOr<Known> LookUp(pg::Transaction& tx, const Names& names) {
 absl::Status Write(pg::Transaction& tx, const Batch& batch, const TreeState& before) {
   RETURN_IF_ERROR(AdvanceTree(tx, before, batch.end()));
   RETURN_IF_ERROR(InsertEntries(tx, batch.entries()));
+  RETURN_IF_ERROR(InsertDocuments(tx, batch.documents()));
   RETURN_IF_ERROR(InsertTiles(tx, batch.tiles()));
   RETURN_IF_ERROR(InsertAccounts(tx, batch.opened()));
   RETURN_IF_ERROR(UpdateBalances(tx, batch.moved()));

@@ -11,6 +11,8 @@
 #include "libs/crypto/entry_kinds.h"
 #include "libs/pg/database.h"
 #include "libs/pg/outbox.h"
+#include "libs/rpc/document.h"
+#include "libs/rpc/fields.h"
 #include "libs/rpc/handle.h"
 #include "libs/rpc/paging.h"
 #include "libs/service/mutation.h"
@@ -331,6 +333,24 @@ grpc::Status PayoutService::ListStatements(grpc::ServerContext* context,
       }
       return absl::OkStatus();
     });
+  });
+}
+
+grpc::Status PayoutService::GetDocument(grpc::ServerContext* context,
+                                        const v1::GetDocumentRequest* request,
+                                        v1::GetDocumentResponse* response) {
+  return rpc::Handle(context, env_.calls, [&](const rpc::Call& call) -> absl::Status {
+    FieldErrors errors;
+    const crypto::Digest digest =
+        rpc::TakeDigest(request->document_sha256(), "document_sha256", errors);
+    RETURN_IF_ERROR(errors.ToStatus());
+    ASSIGN_OR_RETURN(const std::optional<crypto::SignedDocument> found,
+                     env_.db.Transact(call.deadline, [&](pg::Transaction& tx) {
+                       return FindDocument(tx, digest);
+                     }));
+    if (!found) return Error("NOT_FOUND", "no such document");
+    rpc::ToProto(*found, *response->mutable_document());
+    return absl::OkStatus();
   });
 }
 

@@ -29,6 +29,7 @@ class PayoutService final : public v1::PayoutService::Service {
   ROCHDALE_RPC(ListEpochs);
   ROCHDALE_RPC(GetStatement);
   ROCHDALE_RPC(ListStatements);
+  ROCHDALE_RPC(GetDocument);
 #undef ROCHDALE_RPC
 
  private:

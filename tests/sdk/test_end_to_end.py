@@ -108,6 +108,8 @@ def test_the_bundle_satisfies_the_verifier(world, bundle):
     assert report.credits >= 1 and report.rounds == ROUNDS and report.statements >= 1
     done = verify(out, world)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{report}"
+    # Every document that an entry of the cooperative names is in it.
+    assert not [line for line in report.withheld if "documents" in line]
     file = next((out / "credits").iterdir())
     data = file.read_bytes()
     file.write_bytes(data.replace(b'"credit_nanonats":', b'"credit_nanonats":1'))

@@ -117,9 +117,6 @@ def check_manifest_note(signed: str, key: note.Key, digest: str) -> None:
 def fetch_document(transport, service: str, digest: str):
     """A signed document by its digest from the service that wrote its entry, or None."""
     for name in dict.fromkeys((service, "governance")):
-        # Only some services answer for the documents they took.
-        if not hasattr(transport.stub(name), "GetDocument"):
-            continue
         request = _document_request(name)(document_sha256=digest)
         try:
             return transport.call(name, "GetDocument", request).document

@@ -232,6 +232,21 @@ TEST_CASE("only founders start things, and only insiders read them") {
   CHECK(world.Download(stranger, checkpoint).ok());
   CHECK(world.As<Stub>(stranger).Reason(&Stub::GetEvidence, evidence) == "OK");
 
+  // Anybody registered who has a digest from the log reads what was signed.
+  v1::GetDocumentRequest get;
+  int documents = 0;
+  for (const crypto::Entry& entry : world.Outbox()) {
+    if (entry.Find(tag::kDocumentDigest) == nullptr) continue;
+    get.set_document_sha256(entry.DigestAt(tag::kDocumentDigest).value().ToString());
+    const auto document = world.As<Stub>(stranger).Ok(&Stub::GetDocument, get).document();
+    CHECK(rochdale::testing::DigestOf(document) == get.document_sha256());
+    CHECK(document.signature() == entry.Bytes(tag::kSignature).value());
+    ++documents;
+  }
+  CHECK(documents >= 3);  // of the model, the pool, the plan
+  get.set_document_sha256(std::string(64, '0'));
+  CHECK(world.As<Stub>(stranger).Reason(&Stub::GetDocument, get) == "NOT_FOUND");
+
   // A plan is started once; a bad one names its fields.
   plan.set_rounds(0);
   plan.set_scenario("No Such");

@@ -191,6 +191,18 @@ TEST_CASE("profiles are signed, versioned and private", "[filter]") {
   CHECK(w.f.As<Stub>(bob.person).Ok(&Stub::GetProfile, get).version() == 1);
   CHECK(w.f.As<Stub>(w.f.NewPerson()).Reason(&Stub::GetProfile, get) == "PROFILE_MISSING");
 
+  v1::GetDocumentRequest document;
+  document.set_document_sha256(made.document_sha256());
+  CHECK(client.Ok(&Stub::GetDocument, document).document().signature() ==
+        second.profile().signature());
+  CHECK(w.f.As<Stub>(bob.person).Reason(&Stub::GetDocument, document) == "NOT_FOUND");
+  CHECK(w.f.As<Stub>(ada.agent).Reason(&Stub::GetDocument, document) == "NOT_FOUND");
+  document.set_document_sha256(Sha256Hex("unknown"));
+  CHECK(client.Reason(&Stub::GetDocument, document) == "NOT_FOUND");
+  document.set_document_sha256("ABC");
+  CHECK(client.BadFields(&Stub::GetDocument, document) ==
+        std::vector<std::string>{"document_sha256"});
+
   const Person outsider = w.f.NewPerson();
   CHECK(w.f.As<Stub>(outsider).Reason(&Stub::SetProfile,
                                       w.Setting(w.Profile(outsider, 1), outsider)) ==

@@ -127,6 +127,12 @@ TEST_CASE("a round from commitment to settlement, each step logged once", "[filt
     CHECK(entry(kind::kDecisionMade, update).DigestAt(tag::kEffectiveDigest).value().ToString() ==
           w.UpdateOf(update).effective_sha256());
     CHECK_FALSE(committed.authorised_by.IsZero());
+    // What was signed is shown to whoever has its digest from the log.
+    v1::GetDocumentRequest get;
+    get.set_document_sha256(committed.DigestAt(tag::kDocumentDigest).value().ToString());
+    const auto document = w.f.As<Stub>(trainers[2].person).Ok(&Stub::GetDocument, get).document();
+    CHECK(rochdale::testing::DigestOf(document) == get.document_sha256());
+    CHECK(document.signature() == committed.Bytes(tag::kSignature).value());
   }
   for (const v1::UpdateState state : {v1::UPDATE_STATE_EVALUATED, v1::UPDATE_STATE_APPLIED}) {
     w.attribution->Ok(&Stub::RecordOutcomes, Recording(w, round, updates[0], state));

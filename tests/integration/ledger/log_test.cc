@@ -343,19 +343,25 @@ TEST_CASE("history cannot be changed, by the service or the owner", "[ledger]") 
   world.Fund(ledger, 5);
   world.payout.Ok(&Stub::PostTransfers,
                   PostingOf(ledger, {TransferOf(ledger, world.supply, ledger.NewId(), 1)}));
+  ledger.As(world.ann).Ok(
+      &Stub::PostTransfers,
+      OrderOf(ledger, world.ann.key,
+              {TransferOf(ledger, world.of_ann, world.of_bob, 1, v1::TRANSFER_KIND_TRADE)},
+              ledger.clock.Now()));
   world.payout.Ok(&Stub::GetTreeHead, {});
   pg::Database& admin = database.Admin();
   const auto run = [](pg::Database& db, const std::string& sql) {
     return db.Transact(absl::Seconds(5), [&](pg::Transaction& tx) { return tx.ExecScript(sql); });
   };
   for (const char* table :
-       {"entries", "transfers", "burned_transfers", "tree_heads", "tiles"}) {
+       {"entries", "transfers", "burned_transfers", "tree_heads", "documents", "tiles"}) {
     CAPTURE(table);
     const std::string name = std::string("ledger.") + table;
     const std::string column = std::string(table) == "burned_transfers" ? "result = result"
                                : std::string(table) == "entries"        ? "kind = kind + 1"
                                : std::string(table) == "transfers"      ? "amount = amount + 1"
                                : std::string(table) == "tree_heads"     ? "note = ''"
+                               : std::string(table) == "documents"      ? "type = ''"
                                                                         : "hashes = ''";
     // Tiles are not full yet here: TRUNCATE shows the trigger where there are no rows.
     CHECK_FALSE(run(ledger.db(), "TRUNCATE " + name).ok());

@@ -153,6 +153,14 @@ TEST_CASE("a person moves what is its own, by a signed order", "[ledger]") {
   CHECK(entry.DigestAt(crypto::tag::kDocumentDigest).value() == crypto::DocumentDigest(document));
   CHECK(entry.Bytes(crypto::tag::kSignature).value() == document.signature.AsBytes());
   CHECK(entry.Bytes(crypto::tag::kPublicKey).value() == document.public_key.AsBytes());
+  // And what was signed is kept as it was.
+  v1::GetDocumentRequest get_document;
+  get_document.set_document_sha256(crypto::DocumentDigest(document).ToString());
+  CHECK(bob.Ok(&Stub::GetDocument, get_document).document().SerializeAsString() ==
+        order.order().SerializeAsString());
+  CHECK(ledger.Anonymous().Reason(&Stub::GetDocument, get_document) == "UNAUTHENTICATED");
+  get_document.set_document_sha256(std::string(64, '0'));
+  CHECK(bob.Reason(&Stub::GetDocument, get_document) == "NOT_FOUND");
 
   // Replayed: no second effect. The same id with other content: refused.
   CHECK(ResultsOf(ann.Ok(&Stub::PostTransfers, order)) == Results{v1::TRANSFER_RESULT_EXISTS});
