@@ -10,12 +10,14 @@
 #include "libs/base/status_macros.h"
 #include "libs/crypto/deterministic_id.h"
 #include "libs/rpc/call.h"
+#include "libs/rpc/fields.h"
 #include "libs/rpc/status.h"
 #include "rochdale/common/v1/common.pb.h"
 
 namespace rochdale::blob {
 namespace {
 
+using rpc::TakeDigest;
 namespace v1 = ::rochdale::common::v1;
 
 constexpr size_t kSendChunkBytes = 1 << 20;
@@ -31,16 +33,6 @@ void Fill(UploadId id, const Upload& upload, bool complete, v1::Upload* out) {
   out->set_size_bytes(static_cast<int64_t>(upload.size));
   out->set_sha256(upload.digest.ToString());
   out->set_complete(complete);
-}
-
-// The digest of a field; the violation is added where it is none.
-crypto::Digest TakeDigest(absl::string_view text, absl::string_view field, FieldErrors& errors) {
-  auto digest = crypto::Digest::Parse(text);
-  if (!digest.ok()) {
-    errors.Add(field, "must be a SHA-256 of 64 lower-case hexadecimal digits");
-    return {};
-  }
-  return *digest;
 }
 
 }  // namespace

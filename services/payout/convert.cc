@@ -3,19 +3,12 @@
 #include "libs/base/errors.h"
 #include "libs/base/status_macros.h"
 #include "libs/rpc/document.h"
+#include "libs/rpc/fields.h"
 
 namespace rochdale::payout {
 namespace {
 
-template <typename IdType>
-IdType TakeId(absl::string_view text, absl::string_view field, FieldErrors& errors) {
-  auto id = IdType::Parse(text);
-  if (!id.ok() || id->IsZero()) {
-    errors.Add(field, "must be a UUID");
-    return {};
-  }
-  return *id;
-}
+using rpc::TakeId;
 
 }  // namespace
 
@@ -48,18 +41,6 @@ absl::StatusOr<WantedEpoch> ParseEpochClosing(const common::v1::SignedDocument& 
   wanted.last_round = body.last_round();
   return wanted;
 }
-
-template <typename IdType>
-absl::StatusOr<IdType> ParseId(absl::string_view text, absl::string_view field) {
-  FieldErrors errors;
-  const IdType id = TakeId<IdType>(text, field, errors);
-  RETURN_IF_ERROR(errors.ToStatus());
-  return id;
-}
-template absl::StatusOr<PoolId> ParseId(absl::string_view, absl::string_view);
-template absl::StatusOr<EpochId> ParseId(absl::string_view, absl::string_view);
-template absl::StatusOr<PrincipalId> ParseId(absl::string_view, absl::string_view);
-template absl::StatusOr<CooperativeId> ParseId(absl::string_view, absl::string_view);
 
 void ToProto(const Pool& pool, v1::Pool& out) {
   out.set_pool_id(pool.id.ToString());

@@ -3,6 +3,7 @@
 
 #include "absl/status/statusor.h"
 #include "libs/crypto/signed_document.h"
+#include "libs/rpc/fields.h"
 #include "rochdale/payout/v1/payout.pb.h"
 #include "services/payout/domain.h"
 
@@ -26,9 +27,7 @@ struct WantedEpoch {
 };
 absl::StatusOr<WantedEpoch> ParseEpochClosing(const common::v1::SignedDocument& document);
 
-// BAD_REQUEST naming the field where the text is no id.
-template <typename IdType>
-absl::StatusOr<IdType> ParseId(absl::string_view text, absl::string_view field);
+using rpc::ParseId;
 
 void ToProto(const Pool& pool, v1::Pool& out);
 void ToProto(const Epoch& epoch, v1::Epoch& out);

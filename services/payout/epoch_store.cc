@@ -35,6 +35,7 @@ constexpr char kEpochColumns[] =
 constexpr char kMarkSettled[] = R"sql(
   UPDATE epochs SET state = 2, settled_us = $2, settled_event = $3
   WHERE epoch_id = $1 AND state = 1)sql";
+constexpr char kMarkAnnounced[] = "UPDATE epochs SET announced = true WHERE epoch_id = $1";
 constexpr char kStatementColumns[] =
     "SELECT s.epoch_id, s.principal_id, s.position, s.credit, s.payment, s.cumulative,"
     " s.account_id, s.attempt, s.paid, s.event_id FROM statements s ";
@@ -207,6 +208,16 @@ absl::StatusOr<std::vector<Epoch>> ListSettling(pg::Transaction& tx) {
   static const std::string sql =
       absl::StrCat(kEpochColumns, "WHERE e.state = 1 ORDER BY e.epoch_id LIMIT 100");
   return Epochs(tx.Exec(sql));
+}
+
+absl::StatusOr<std::vector<Epoch>> ListToAnnounce(pg::Transaction& tx) {
+  static const std::string sql = absl::StrCat(
+      kEpochColumns, "WHERE e.state = 3 AND NOT e.announced ORDER BY e.epoch_id LIMIT 100");
+  return Epochs(tx.Exec(sql));
+}
+
+absl::Status MarkAnnounced(pg::Transaction& tx, const EpochId& id) {
+  return tx.Exec(kMarkAnnounced, id).status();
 }
 
 absl::StatusOr<bool> MarkSettled(pg::Transaction& tx, const EpochId& id, absl::Time now,

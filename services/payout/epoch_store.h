@@ -34,6 +34,9 @@ absl::StatusOr<std::optional<Epoch>> FindLastEpoch(pg::Transaction& tx, const Po
 absl::StatusOr<std::vector<Epoch>> ListEpochs(pg::Transaction& tx, const PoolId& pool,
                                               int64_t after_number, int limit);
 absl::StatusOr<std::vector<Epoch>> ListSettling(pg::Transaction& tx);
+// Carried over and not announced yet.
+absl::StatusOr<std::vector<Epoch>> ListToAnnounce(pg::Transaction& tx);
+absl::Status MarkAnnounced(pg::Transaction& tx, const EpochId& id);
 // SETTLING -> SETTLED; false where it was settled before.
 absl::StatusOr<bool> MarkSettled(pg::Transaction& tx, const EpochId& id, absl::Time now,
                                  const EventId& event);

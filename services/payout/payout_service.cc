@@ -15,6 +15,7 @@
 #include "libs/rpc/fields.h"
 #include "libs/rpc/handle.h"
 #include "libs/rpc/paging.h"
+#include "libs/service/log_entry.h"
 #include "libs/service/mutation.h"
 #include "rochdale/ledger/v1/ledger.pb.h"
 #include "services/payout/convert.h"
@@ -28,14 +29,9 @@ namespace {
 namespace ledger_v1 = ::rochdale::ledger::v1;
 namespace tag = crypto::tag;
 namespace kind = crypto::kind;
+using service::Log;
 
 constexpr int kProofStatementsMax = 1'000'000;
-
-absl::Status Log(pg::Transaction& tx, crypto::EntryBuilder& builder) {
-  ASSIGN_OR_RETURN(const crypto::Entry entry, builder.Build());
-  ASSIGN_OR_RETURN(std::string leaf, crypto::EncodeEntry(entry));
-  return pg::EnqueueEncodedEntry(tx, {entry.event_id.value, entry.time_us, std::move(leaf)});
-}
 
 absl::StatusOr<Pool> NeedPool(pg::Transaction& tx, const PoolId& id) {
   ASSIGN_OR_RETURN(const std::optional<Pool> found, FindPool(tx, id));
@@ -159,10 +155,13 @@ grpc::Status PayoutService::CloseEpoch(grpc::ServerContext* context,
   return rpc::Handle(context, env_.calls, [&](const rpc::Call& call) -> absl::Status {
     ASSIGN_OR_RETURN(const WantedEpoch wanted, ParseEpochClosing(request->closing()));
     RETURN_IF_ERROR(RequireCallerSigned(call, wanted.document));
-    ASSIGN_OR_RETURN(const Pool pool,
-                     env_.db.Transact(call.deadline, [&](pg::Transaction& tx) {
-                       return NeedPool(tx, wanted.pool);
-                     }));
+    Pool pool;
+    std::optional<Epoch> before;
+    RETURN_IF_ERROR(env_.db.Transact(call.deadline, [&](pg::Transaction& tx) -> absl::Status {
+      ASSIGN_OR_RETURN(pool, NeedPool(tx, wanted.pool));
+      ASSIGN_OR_RETURN(before, FindLastEpoch(tx, pool.id));
+      return absl::OkStatus();
+    }));
     RETURN_IF_ERROR(sources_.RequireFounder(pool.cooperative, wanted.document.public_key));
     // Facts first: no transaction is open while other services are asked.
     ASSIGN_OR_RETURN(const EpochFacts facts,
@@ -176,6 +175,11 @@ grpc::Status PayoutService::CloseEpoch(grpc::ServerContext* context,
           ASSIGN_OR_RETURN(const std::optional<Epoch> last, FindLastEpoch(tx, pool.id));
           if (last && last->state == EpochState::kSettling) {
             return Error("EPOCH_STATE", "the epoch before is still being settled");
+          }
+          // The balance that was read still holds what an epoch in between has paid since.
+          if (before.has_value() != last.has_value() ||
+              (last && (before->id != last->id || before->state != last->state))) {
+            return Error("EPOCH_STATE", "another epoch was closed or settled meanwhile");
           }
           if (wanted.first_round != (last ? last->last_round + 1 : 1)) {
             return Error("EPOCH_STATE", "an epoch starts where the one before ended");
@@ -192,12 +196,16 @@ grpc::Status PayoutService::CloseEpoch(grpc::ServerContext* context,
           for (const Contribution& c : facts.contributions) {
             ASSIGN_OR_RETURN(epoch.credit_sum, CheckedAdd(epoch.credit_sum, c.credit));
           }
-          const bool carry = epoch.credit_sum == 0 || balance - reserve == 0;
+          const bool carry = epoch.credit_sum == 0;
+          if (!carry && balance <= reserve) {
+            return Error("EPOCH_STATE", "the pool is empty: these credits would be paid nothing");
+          }
           epoch.revenue = carry ? 0 : balance - reserve;
           epoch.state = carry ? EpochState::kCarriedOver : EpochState::kSettling;
-          ASSIGN_OR_RETURN(const auto before, CumulativePayments(tx, pool.id));
+          ASSIGN_OR_RETURN(const auto paid_before, CumulativePayments(tx, pool.id));
           ASSIGN_OR_RETURN(const std::vector<Statement> statements,
-                           MakeStatements(epoch.id, epoch.revenue, facts.contributions, before));
+                           MakeStatements(epoch.id, epoch.revenue, facts.contributions,
+                                          paid_before));
           epoch.recipients = std::count_if(statements.begin(), statements.end(),
                                            [](const Statement& s) { return s.payment > 0; });
           epoch.distribution_root = DistributionRootOf(statements);

@@ -5,12 +5,17 @@
 #include <condition_variable>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "libs/pg/outbox.h"
 #include "libs/rpc/ledger_client.h"
 #include "libs/service/module.h"
 #include "services/payout/domain.h"
 #include "services/payout/sources.h"
+
+namespace rochdale::ledger::v1 {
+class PostTransfersResponse;
+}
 
 namespace rochdale::payout {
 
@@ -28,8 +33,13 @@ class Settlement {
   void Loop();
   absl::Status SettleAll();
   absl::Status Settle(const Epoch& epoch);
-  // Posts one batch; false once nothing is unpaid.
+  // Tells of an epoch that carried over.
+  absl::Status Announce(const Epoch& epoch);
+  // Posts one batch; false once nothing is unpaid. EPOCH_STATE where payments were refused: those
+  // get another transfer id and are tried again later.
   absl::StatusOr<bool> PayBatch(const Epoch& epoch, const Pool& pool);
+  absl::Status Record(const Epoch& epoch, const Pool& pool, const std::vector<Statement>& unpaid,
+                      const ledger::v1::PostTransfersResponse& posted);
   absl::Status Finish(const Epoch& epoch, const Pool& pool);
 
   const service::Environment& env_;

@@ -20,7 +20,8 @@ struct Claim {
 // The payments in the order of the claims: floor(R * C_i / sum C) each, and what is left over by
 // one micro-token each to the largest remainders, ties to the lower account id. They sum to
 // `revenue` exactly; a credit of 0 gets 0. All zero where sum C = 0: the pool carries over.
-// INVALID_ARGUMENT for a negative revenue or credit, or credits whose sum exceeds 64 bits.
+// INVALID_ARGUMENT for a negative revenue or credit; OUT_OF_RANGE for credits whose sum exceeds 64
+// bits.
 // 128-bit intermediates.
 absl::StatusOr<std::vector<MicroTokens>> ShareRevenue(MicroTokens revenue,
                                                       absl::Span<const Claim> claims);

@@ -1,5 +1,6 @@
 #include "services/payout/sources.h"
 
+#include <algorithm>
 #include <map>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +12,7 @@
 #include "libs/rpc/governance_client.h"
 #include "rochdale/attribution/v1/attribution.grpc.pb.h"
 #include "rochdale/filter/v1/filter.grpc.pb.h"
+#include "rochdale/governance/v1/governance.pb.h"
 #include "rochdale/ledger/v1/ledger.grpc.pb.h"
 
 namespace rochdale::payout {
@@ -54,6 +56,20 @@ absl::StatusOr<std::optional<EventId>> OptionalEvent(const std::string& text) {
 bool IsFinal(const attribution_v1::Round& round) {
   return round.state() == attribution_v1::ROUND_STATE_CLOSED ||
          round.state() == attribution_v1::ROUND_STATE_ABANDONED;
+}
+
+bool MayHaveCredit(filter_v1::UpdateState state) {
+  switch (state) {
+    case filter_v1::UPDATE_STATE_ADMITTED:
+    case filter_v1::UPDATE_STATE_PROJECTED:
+    case filter_v1::UPDATE_STATE_EVALUATED:
+    case filter_v1::UPDATE_STATE_APPLIED:
+    case filter_v1::UPDATE_STATE_NOT_APPLIED:
+    case filter_v1::UPDATE_STATE_SETTLED:
+      return true;
+    default:
+      return false;
+  }
 }
 
 // APPLIED, NOT_APPLIED, REJECTED, EXPIRED...: the state's word without its prefix.
@@ -118,6 +134,8 @@ absl::StatusOr<EpochFacts> Sources::ReadRounds(const CooperativeId& cooperative,
                                 }
                                 return absl::OkStatus();
                               }));
+  std::sort(rounds.begin(), rounds.end(),
+            [](const auto& a, const auto& b) { return a.number() < b.number(); });
   if (static_cast<int64_t>(rounds.size()) != last - first + 1) {
     return Error("ROUNDS_UNSETTLED", "not all of these rounds exist");
   }
@@ -158,8 +176,11 @@ absl::StatusOr<EpochFacts> Sources::ReadRounds(const CooperativeId& cooperative,
                              OptionalEvent(update.decision_entry().event_id()));
             if (credit != nullptr) {
               // I1 holds here too: a credit for a refused update would be a fault upstream.
-              if (update.state() == filter_v1::UPDATE_STATE_REJECTED) {
-                return absl::InternalError("a rejected update has a credit");
+              if (!MayHaveCredit(update.state())) {
+                return absl::InternalError("a refused update has a credit");
+              }
+              if (credit->principal_id() != update.principal_id()) {
+                return absl::InternalError("a credit is another principal's than its update");
               }
               line.credit = credit->credit_nanonats();
               line.estimate = credit->estimate_nanonats();
@@ -172,9 +193,11 @@ absl::StatusOr<EpochFacts> Sources::ReadRounds(const CooperativeId& cooperative,
             contribution.principal = principal;
             ASSIGN_OR_RETURN(contribution.credit, CheckedAdd(contribution.credit, line.credit));
             contribution.lines.push_back(std::move(line));
+            if (credit != nullptr) credits.erase(found);
           }
           return absl::OkStatus();
         }));
+    if (!credits.empty()) return absl::InternalError("a credit is for an unknown update");
   }
   for (auto& [principal, contribution] : by_principal) {
     facts.contributions.push_back(std::move(contribution));
@@ -195,6 +218,21 @@ absl::StatusOr<int64_t> Sources::ReserveBasisPoints(const CooperativeId& coopera
   ASSIGN_OR_RETURN(Stubs * stubs, Ready());
   ASSIGN_OR_RETURN(const config::ParameterSet set, stubs->governance.Parameters(cooperative));
   return set.BasisPoints("payout.reserve_bp");
+}
+
+absl::Status Sources::ReportRefusals(const Epoch& epoch, const Pool& pool,
+                                     const TransferId& first) {
+  ASSIGN_OR_RETURN(Stubs * stubs, Ready());
+  governance::v1::GovernanceException exception;
+  exception.set_exception_id(crypto::DeterministicId("payout/refused", epoch.id).ToString());
+  exception.set_cooperative_id(pool.cooperative.ToString());
+  exception.set_kind(governance::v1::EXCEPTION_KIND_PAYOUT);
+  exception.set_subject_id(first.ToString());
+  exception.set_description(absl::StrCat("The ledger refuses payments of epoch ", epoch.number,
+                                         "; payout goes on trying."));
+  const absl::Status raised = stubs->governance.RaiseException(exception);
+  // Reported before, of another transfer first.
+  return ReasonOf(raised) == "REQUEST_ID_REUSED" ? absl::OkStatus() : raised;
 }
 
 absl::Status Sources::AnnounceSettlement(const Epoch& epoch, const EventId& settlement) {

@@ -34,7 +34,8 @@ class Sources {
   absl::Status RequireFounder(const CooperativeId& cooperative, const crypto::PublicKey& key);
 
   // Everyone who had an update in the rounds first..last, with what became of it.
-  // ROUNDS_UNSETTLED where one of them is missing or not CLOSED or ABANDONED.
+  // ROUNDS_UNSETTLED where one of them is missing or not CLOSED or ABANDONED; INTERNAL where a
+  // credit is for an update that is refused or unknown (I1).
   absl::StatusOr<EpochFacts> ReadRounds(const CooperativeId& cooperative, int64_t first,
                                         int64_t last);
 
@@ -42,6 +43,9 @@ class Sources {
   absl::StatusOr<MicroTokens> Balance(const AccountId& account);
   // payout.reserve_bp of the cooperative.
   absl::StatusOr<int64_t> ReserveBasisPoints(const CooperativeId& cooperative);
+
+  // Puts before the governors that payments of the epoch are refused; once per epoch.
+  absl::Status ReportRefusals(const Epoch& epoch, const Pool& pool, const TransferId& first);
 
   // Tells attribution and filter that the epoch's rounds are settled. Idempotent.
   absl::Status AnnounceSettlement(const Epoch& epoch, const EventId& settlement);

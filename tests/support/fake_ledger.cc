@@ -11,14 +11,15 @@ grpc::Status FakeLedger::Around(const std::string& rpc, const std::function<void
     std::lock_guard lock(mutex_);
     ++calls_[rpc];
   }
-  if (before) {
-    if (grpc::Status status = before(rpc); !status.ok()) return status;
+  if (const auto hook = before.Get()) {
+    if (grpc::Status status = hook(rpc); !status.ok()) return status;
   }
   {
     std::lock_guard lock(mutex_);
     effect();
   }
-  return after ? after(rpc) : grpc::Status::OK;
+  const auto hook = after.Get();
+  return hook ? hook(rpc) : grpc::Status::OK;
 }
 
 grpc::Status FakeLedger::AppendEntries(grpc::ServerContext*,
@@ -36,6 +37,17 @@ grpc::Status FakeLedger::AppendEntries(grpc::ServerContext*,
 grpc::Status FakeLedger::OpenAccounts(grpc::ServerContext*,
                                       const v1::OpenAccountsRequest* request,
                                       v1::OpenAccountsResponse* response) {
+  // As the real one: an id of a request is never reused for other content.
+  v1::OpenAccountsRequest body = *request;
+  body.clear_request_id();
+  {
+    std::lock_guard lock(mutex_);
+    const auto [place, fresh] =
+        opened_.emplace(request->request_id(), body.SerializeAsString());
+    if (!fresh && place->second != body.SerializeAsString()) {
+      return {grpc::StatusCode::ALREADY_EXISTS, "this request id was used for other accounts"};
+    }
+  }
   return Around("OpenAccounts", [&] {
     for (const v1::Account& account : request->accounts()) {
       *response->add_accounts() =
@@ -65,11 +77,11 @@ v1::TransferResult FakeLedger::Post(const v1::Transfer& transfer) {
   }
   if (failed_.count(id)) return v1::TRANSFER_RESULT_ID_ALREADY_FAILED;
   const auto fail = [&](v1::TransferResult result) {
-    failed_.insert(id);
+    if (result != v1::TRANSFER_RESULT_EXISTS_DIFFERENT) failed_.insert(id);
     return result;
   };
-  if (const v1::TransferResult refused =
-          refuse ? refuse(transfer) : v1::TRANSFER_RESULT_UNSPECIFIED;
+  const auto hook = refuse.Get();
+  if (const v1::TransferResult refused = hook ? hook(transfer) : v1::TRANSFER_RESULT_UNSPECIFIED;
       refused != v1::TRANSFER_RESULT_UNSPECIFIED) {
     return fail(refused);
   }

@@ -10,16 +10,17 @@
 #include <vector>
 
 #include "rochdale/ledger/v1/ledger.grpc.pb.h"
+#include "tests/support/service_fixture.h"
 
 namespace rochdale::testing {
 
 class FakeLedger final : public ledger::v1::LedgerService::Service {
  public:
   // Asked with the rpc's name before and after its effect; what is not OK is the answer. `after`
-  // makes answers get lost. Set while nothing calls.
-  std::function<grpc::Status(const std::string& rpc)> before, after;
+  // makes answers get lost.
+  Hook<std::function<grpc::Status(const std::string& rpc)>> before, after;
   // Why a transfer is refused; TRANSFER_RESULT_UNSPECIFIED: it is not.
-  std::function<ledger::v1::TransferResult(const ledger::v1::Transfer&)> refuse;
+  Hook<std::function<ledger::v1::TransferResult(const ledger::v1::Transfer&)>> refuse;
 
   grpc::Status AppendEntries(grpc::ServerContext*, const ledger::v1::AppendEntriesRequest*,
                              ledger::v1::AppendEntriesResponse*) override;
@@ -47,6 +48,7 @@ class FakeLedger final : public ledger::v1::LedgerService::Service {
 
   std::mutex mutex_;
   std::map<std::string, int64_t> log_;  // event id -> index
+  std::map<std::string, std::string> opened_;  // request id -> content
   std::map<std::string, ledger::v1::Account> accounts_;
   std::map<std::string, ledger::v1::Transfer> by_id_;
   std::vector<ledger::v1::Transfer> posted_;

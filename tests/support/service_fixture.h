@@ -47,6 +47,25 @@ class SignedDocument;
 
 namespace rochdale::testing {
 
+// A hook of a fake that a test sets while others call it.
+template <typename F>
+class Hook {
+ public:
+  F operator=(F hook) {
+    std::lock_guard lock(mutex_);
+    hook_ = hook;
+    return hook;
+  }
+  F Get() const {
+    std::lock_guard lock(mutex_);
+    return hook_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  F hook_;
+};
+
 // A directory that goes with the object.
 class TempDir {
  public:

@@ -168,9 +168,9 @@ TEST_CASE("a floor that the filter could not evaluate is refused", "[governance]
 }
 
 TEST_CASE("the first genesis creates the supply, once, whatever the ledger does", "[governance]") {
+  std::atomic<int> open_failures{2}, lost_answers{2};
   World w;
   const Person founder = w.NewPrincipal();
-  std::atomic<int> open_failures{2}, lost_answers{2};
   w.ledger.before = [&](const std::string& rpc) -> grpc::Status {
     if (rpc == "OpenAccounts" && open_failures-- > 0) {
       return {grpc::StatusCode::INTERNAL, "the ledger fails first"};
