@@ -16,4 +16,8 @@ using Documents = std::map<crypto::Digest, crypto::SignedDocument>;
 // Check "documents". Gives those that verify.
 Documents CheckDocuments(const Bundle& bundle, const Log& log, Report& report);
 
+// Check "contents": what was signed is what the log says, by founders where only they may, and by
+// agents under a mandate in force.
+void CheckContents(const Log& log, const Documents& documents, Report& report);
+
 }  // namespace rochdale::verify

@@ -53,6 +53,7 @@ Report Verify(const Request& request) {
   if (!log) return report;
   CheckAuthority(*log, report);
   const Documents documents = CheckDocuments(*bundle, *log, report);
+  CheckContents(*log, documents, report);
   const Part part = request.part;
   if (part == Part::kBundle || part == Part::kDecision) {
     CheckDecisions(*bundle, *log, cooperative, request.update, report);

@@ -75,14 +75,14 @@ TEST_CASE("An honest bundle verifies", "[verify]") {
   REQUIRE(report.ok());
   for (const char* name :
        {"files", "origin-key", "manifest-signature", "manifest", "log-checkpoint", "log-tree",
-        "log-consistency", "log-entries", "authority", "documents", "decisions", "refused-unpaid",
-        "rounds", "draw", "estimates", "credits", "recomputation", "transfers", "epochs",
-        "payments", "statements"}) {
+        "log-consistency", "log-entries", "authority", "documents", "contents", "decisions",
+        "refused-unpaid", "rounds", "draw", "estimates", "credits", "recomputation", "transfers",
+        "epochs", "payments", "statements"}) {
     INFO(name);
     REQUIRE(Find(report, name) != nullptr);
     CHECK_FALSE(Find(report, name)->Detail().empty());
   }
-  CHECK(report.checks().size() == 21);
+  CHECK(report.checks().size() == 22);
   // Something was looked at in every one of them.
   CHECK(absl::StartsWith(Find(report, "recomputation")->Detail(), "2 of 2 rounds"));
   CHECK(absl::StartsWith(Find(report, "decisions")->Detail(), "6 decisions made again, 0 not"));
@@ -92,7 +92,7 @@ TEST_CASE("An honest bundle verifies", "[verify]") {
   CHECK(absl::StartsWith(Find(report, "statements")->Detail(), "5 statements"));
   const auto json = nlohmann::json::parse(report.ToJson(false));
   CHECK(json["ok"] == true);
-  CHECK(json["checks"].size() == 21);
+  CHECK(json["checks"].size() == 22);
   CHECK(json["checks"][0].size() == 3);
 }
 
@@ -230,6 +230,9 @@ TEST_CASE("Whatever an operator signs, a lie is found", "[verify]") {
       {Fault::kWrongStatement, "statements"},
       {Fault::kWrongCreditFile, "credits"},
       {Fault::kForgedHead, "log-consistency"},
+      {Fault::kExpiredMandate, "contents"},
+      {Fault::kOtherMandate, "contents"},
+      {Fault::kStrangersPlan, "contents"},
   };
   for (const Case& c : cases) {
     const Report report = VerifySample(SampleCooperative(c.fault));

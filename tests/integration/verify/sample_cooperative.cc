@@ -127,7 +127,10 @@ void SampleCooperative::Found() {
   cooperative_ = CooperativeId{NewId("cooperative")};
   crypto::EntryBuilder founded = Entry(kind::kCooperativeFounded, &founded_);
   Append(founded.Cooperative(cooperative_).Subject(cooperative_).U64(tag::kRulesVersion, 1)
-             .Document(Sign(founder_, "rochdale.governance.v1.Genesis", "{\"slug\":\"sample\"}")));
+             .Document(Sign(founder_, "rochdale.governance.v1.Genesis",
+                            Json{{"cooperativeId", cooperative_.ToString()},
+                                 {"founderPublicKeys", {founder_.public_key().ToString()}}}
+                                .dump())));
   customer_ = PrincipalId{NewId("customer")};
   crypto::EntryBuilder registered = Entry(kind::kPrincipalRegistered, &customer_registered_);
   Append(registered.Subject(customer_)
@@ -157,7 +160,10 @@ void SampleCooperative::Found() {
   pool_account_ = AccountId{crypto::DeterministicId("payout/pool-account", pool_)};
   crypto::EntryBuilder created = Entry(kind::kPoolCreated, &pool_event_);
   Append(created.Cooperative(cooperative_).Subject(pool_).Id(tag::kAccount, pool_account_)
-             .Document(Sign(founder_, "rochdale.payout.v1.PoolCreation", "{}")));
+             .Document(Sign(founder_, "rochdale.payout.v1.PoolCreation",
+                            Json{{"poolId", pool_.ToString()},
+                                 {"cooperativeId", cooperative_.ToString()}}
+                                .dump())));
   crypto::EntryBuilder opened = Entry(kind::kAccountOpened, nullptr);
   Append(opened.Subject(pool_account_).AuthorisedBy(pool_event_).Cooperative(cooperative_)
              .U64(tag::kAccountType, 4).Text(tag::kAsset, "token").I64(tag::kFloor, 0));
@@ -176,18 +182,31 @@ void SampleCooperative::Join(Member& member) {
              .Id(tag::kPrincipal, member.principal)
              .Bytes(tag::kRegisteredKey, member.agent_key.public_key().AsBytes())
              .Document(Sign(member.key, "rochdale.governance.v1.AgentRegistration",
-                            Json{{"agent", member.name}}.dump())));
+                            Json{{"agent_id", member.agent.ToString()},
+                                 {"principal_id", member.principal.ToString()},
+                                 {"public_key", member.agent_key.public_key().ToString()}}
+                                .dump())));
   crypto::EntryBuilder requested = Entry(kind::kMembershipRequested, &asked);
   Append(requested.Cooperative(cooperative_).Subject(member.principal)
              .AuthorisedBy(Is(Fault::kNoAuthority) ? EventId{NewId("nothing")} : member.registered)
-             .Document(Sign(member.key, "rochdale.governance.v1.MembershipRequest",
-                            Json{{"who", member.name}}.dump())));
+             .Document(Sign(member.key, "rochdale.governance.v1.MembershipApplication",
+                            Json{{"cooperativeId", cooperative_.ToString()},
+                                 {"principalId", member.principal.ToString()}}
+                                .dump())));
+  const Uuid mandate = NewId(absl::StrCat("mandate ", member.name));
+  const int64_t expires = time_us_ * (Is(Fault::kExpiredMandate) ? 1 : 2);
+  const Uuid granted_to = Is(Fault::kOtherMandate) ? NewId("somebody") : member.agent.value;
   crypto::EntryBuilder granted = Entry(kind::kMandateGranted, &member.mandate);
-  Append(granted.Cooperative(cooperative_).Subject(NewId(absl::StrCat("mandate ", member.name)))
+  Append(granted.Cooperative(cooperative_).Subject(mandate)
              .AuthorisedBy(asked).Id(tag::kPrincipal, member.principal)
-             .Id(tag::kAgent, member.agent).I64(tag::kExpiresUs, time_us_ * 2)
+             .Id(tag::kAgent, member.agent).I64(tag::kExpiresUs, expires)
              .Document(Sign(member.key, "rochdale.governance.v1.Mandate",
-                            Json{{"to", member.name}}.dump())));
+                            Json{{"mandateId", mandate.ToString()},
+                                 {"cooperativeId", cooperative_.ToString()},
+                                 {"principalId", member.principal.ToString()},
+                                 {"agentId", granted_to.ToString()},
+                                 {"expiresUs", absl::StrCat(expires)}}
+                                .dump())));
   crypto::EntryBuilder profile = Entry(kind::kProfileSet, nullptr);
   Append(profile.Cooperative(cooperative_).Subject(member.principal).U64(tag::kVersion, 1)
              .PrivateDocument(Sign(member.key, "rochdale.filter.v1.ValueProfile", "{}",

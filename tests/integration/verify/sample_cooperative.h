@@ -45,6 +45,9 @@ enum class Fault {
   kWrongStatement,         // statements/ says another payment
   kWrongCreditFile,        // credits/ says another credit
   kForgedHead,             // an earlier checkpoint with another root
+  kExpiredMandate,         // agents commit after their mandate's end
+  kOtherMandate,           // mandates that were signed for somebody else
+  kStrangersPlan,          // a round that no founder planned
 };
 
 class SampleCooperative {
@@ -101,6 +104,7 @@ class SampleCooperative {
 
   void Found();
   void Join(Member& member);
+  std::string ForCooperative() const;  // body of a document
   void MakeModel();
   void RunRound(int64_t number);
   Update Commit(int64_t number, size_t member, const RoundId& round);

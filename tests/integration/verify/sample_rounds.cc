@@ -72,6 +72,10 @@ Json FindingOf(const std::string& rule, const std::string& scope, const std::str
 
 }  // namespace
 
+std::string SampleCooperative::ForCooperative() const {
+  return Json{{"cooperativeId", cooperative_.ToString()}}.dump();
+}
+
 void SampleCooperative::MakeModel() {
   spec_ = {learning::ModelKind::kMlp, {16, 8, 4}};
   base_ = learning::InitialParameters(spec_, "sample");
@@ -83,7 +87,8 @@ void SampleCooperative::MakeModel() {
   Append(created.Cooperative(cooperative_).Subject(model)
              .Digest(tag::kModelDigest, crypto::Sha256(learning::ModelSpecToJson(spec_)))
              .Digest(tag::kCheckpointDigest, best_)
-             .Document(Sign(founder_, "rochdale.attribution.v1.ModelRegistration", "{}")));
+             .Document(Sign(founder_, "rochdale.attribution.v1.ModelRegistration",
+                            ForCooperative())));
   crypto::EntryBuilder made = Entry(kind::kCheckpointMade, nullptr);
   Append(made.Cooperative(cooperative_).Subject(model).AuthorisedBy(model_event_)
              .U64(tag::kVersion, 0).Digest(tag::kCheckpointDigest, best_).Id(tag::kModel, model));
@@ -106,7 +111,8 @@ void SampleCooperative::MakeModel() {
              .U64(tag::kRowCount, kPoolRows)
              .Digest(tag::kDataCommitment,
                      crypto::Commitment(crypto::Salt{split_seed_.bytes}, pool_digest_.AsBytes()))
-             .Document(Sign(founder_, "rochdale.attribution.v1.ValidationPoolSealing", "{}")));
+             .Document(Sign(founder_, "rochdale.attribution.v1.ValidationPoolSealing",
+                            ForCooperative())));
 }
 
 SampleCooperative::Update SampleCooperative::Commit(int64_t number, size_t member,
@@ -125,7 +131,11 @@ SampleCooperative::Update SampleCooperative::Commit(int64_t number, size_t membe
              .Id(tag::kRound, round).Digest(tag::kUpdateCommitment, delta)
              .Document(Sign(forged ? founder_ : who.agent_key,
                             "rochdale.filter.v1.UpdateCommitment",
-                            Json{{"update_id", update.id.ToString()}}.dump())));
+                            Json{{"updateId", update.id.ToString()},
+                                 {"roundId", round.ToString()},
+                                 {"agentId", who.agent.ToString()},
+                                 {"updateSha256", delta.ToString()}}
+                                .dump())));
   crypto::EntryBuilder received = Entry(kind::kUpdateReceived, nullptr);
   Append(received.Cooperative(cooperative_).Subject(update.id).AuthorisedBy(update.committed)
              .Id(tag::kRound, round).Digest(tag::kUpdateDigest, delta)
@@ -186,7 +196,8 @@ void SampleCooperative::RunRound(int64_t number) {
   Append(opened.Cooperative(cooperative_).Subject(round).AuthorisedBy(model_event_)
              .Digest(tag::kCheckpointDigest, base).Digest(tag::kSeedCommitment, commitment)
              .U64(tag::kRoundNumber, static_cast<uint64_t>(number)).Id(tag::kModel, NewId("model"))
-             .Document(Sign(founder_, "rochdale.attribution.v1.TrainingPlan", "{}")));
+             .Document(Sign(Is(Fault::kStrangersPlan) ? customer_key_ : founder_,
+                            "rochdale.attribution.v1.TrainingPlan", ForCooperative())));
   std::vector<Update> admitted;
   for (size_t member = 0; member < members_.size(); ++member) {
     Update update = Commit(number, member, round);

@@ -1,0 +1,177 @@
+// What was signed is what the log says: the bodies of documents against the entries that name them.
+#include <algorithm>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "libs/base/status_macros.h"
+#include "libs/crypto/entry_kinds.h"
+#include "services/verify/documents.h"
+#include "services/verify/json.h"
+#include "services/verify/proto_json.h"
+
+namespace rochdale::verify {
+namespace {
+
+namespace kind = crypto::kind;
+namespace tag = crypto::tag;
+
+using crypto::Entry;
+
+// Where in an entry a member of the body has to stand: a tag, or one of these.
+constexpr uint16_t kSubject = 0xfff0, kCooperative = 0xfff1;
+
+struct Member {
+  const char* field = nullptr;
+  uint16_t place = 0;
+};
+
+struct Content {
+  uint16_t kind;
+  const char* type;
+  std::vector<Member> members;
+  bool of_founder;  // only a founder of the cooperative signs it
+};
+
+const std::vector<Content>& Contents() {
+  static const auto* contents = new std::vector<Content>{
+      {kind::kCooperativeFounded, "rochdale.governance.v1.Genesis",
+       {{"cooperative_id", kSubject}}, true},
+      {kind::kPrincipalRegistered, "rochdale.governance.v1.PrincipalRegistration", {}, false},
+      {kind::kAgentRegistered, "rochdale.governance.v1.AgentRegistration",
+       {{"agent_id", kSubject}, {"principal_id", tag::kPrincipal},
+        {"public_key", tag::kRegisteredKey}}, false},
+      {kind::kMembershipRequested, "rochdale.governance.v1.MembershipApplication",
+       {{"cooperative_id", kCooperative}, {"principal_id", kSubject}}, false},
+      {kind::kMembershipApproved, "rochdale.governance.v1.MembershipApproval",
+       {{"cooperative_id", kCooperative}, {"principal_id", kSubject}}, false},
+      {kind::kMembershipConsented, "rochdale.governance.v1.RuleConsent",
+       {{"cooperative_id", kCooperative}, {"principal_id", kSubject},
+        {"rules_version", tag::kRulesVersion}}, false},
+      {kind::kMembershipLeft, "rochdale.governance.v1.MembershipWithdrawal",
+       {{"cooperative_id", kCooperative}, {"principal_id", kSubject}}, false},
+      {kind::kMandateGranted, "rochdale.governance.v1.Mandate",
+       {{"mandate_id", kSubject}, {"cooperative_id", kCooperative},
+        {"principal_id", tag::kPrincipal}, {"agent_id", tag::kAgent},
+        {"expires_us", tag::kExpiresUs}}, false},
+      {kind::kMandateRevoked, "rochdale.governance.v1.MandateRevocation",
+       {{"mandate_id", kSubject}}, false},
+      {kind::kParameterChanged, "rochdale.governance.v1.ParameterChange",
+       {{"cooperative_id", kCooperative}}, true},
+      {kind::kUpdateCommitted, "rochdale.filter.v1.UpdateCommitment",
+       {{"update_id", kSubject}, {"round_id", tag::kRound}, {"agent_id", tag::kAgent},
+        {"update_sha256", tag::kUpdateCommitment}}, false},
+      {kind::kModelCreated, "rochdale.attribution.v1.ModelRegistration",
+       {{"cooperative_id", kCooperative}}, true},
+      {kind::kValidationPoolSealed, "rochdale.attribution.v1.ValidationPoolSealing",
+       {{"cooperative_id", kCooperative}}, true},
+      {kind::kRoundOpened, "rochdale.attribution.v1.TrainingPlan",
+       {{"cooperative_id", kCooperative}}, true},
+      {kind::kPoolCreated, "rochdale.payout.v1.PoolCreation",
+       {{"pool_id", kSubject}, {"cooperative_id", kCooperative}}, true},
+      {kind::kEpochClosed, "rochdale.payout.v1.EpochClosing",
+       {{"epoch_id", kSubject}, {"pool_id", tag::kPool}}, true},
+      {kind::kTransferPosted, "rochdale.ledger.v1.TransferOrder", {}, false},  // see money.cc
+  };
+  return *contents;
+}
+
+const Content* Find(uint16_t kind) {
+  for (const Content& content : Contents()) {
+    if (content.kind == kind) return &content;
+  }
+  return nullptr;
+}
+
+// As the text that a body has for it.
+std::string TextAt(const Entry& entry, uint16_t place) {
+  if (place == kSubject) return entry.subject.ToString();
+  if (place == kCooperative) return entry.cooperative.ToString();
+  const crypto::Field* field = entry.Find(place);
+  if (field == nullptr) return "";
+  switch (field->type) {
+    case crypto::FieldType::kU64: return absl::StrCat(field->number);
+    case crypto::FieldType::kI64: return absl::StrCat(static_cast<int64_t>(field->number));
+    case crypto::FieldType::kText: return field->data;
+    case crypto::FieldType::kBytes: break;
+  }
+  const auto id = Uuid::FromBytes(field->data);
+  return id.ok() ? id->ToString() : crypto::HexEncode(field->data);
+}
+
+// Founders' keys of the cooperative; empty where its genesis is not in the bundle.
+std::set<std::string> FoundersOf(const Log& log, const Documents& documents,
+                                 const CooperativeId& cooperative) {
+  std::set<std::string> keys;
+  const Entry* founded = log.Only(kind::kCooperativeFounded, cooperative.value);
+  if (founded == nullptr) return keys;
+  const auto digest = founded->DigestAt(tag::kDocumentDigest);
+  const auto genesis = digest.ok() ? documents.find(*digest) : documents.end();
+  if (genesis == documents.end()) return keys;
+  const auto body = ParseObject(genesis->second.body);
+  if (!body.ok()) return keys;
+  for (const nlohmann::json& key : ProtoList(*body, "founder_public_keys")) {
+    if (key.is_string()) keys.insert(absl::AsciiStrToLower(key.get<std::string>()));
+  }
+  return keys;
+}
+
+absl::Status CheckBody(const Content& content, const Entry& entry, const std::string& text) {
+  ASSIGN_OR_RETURN(const nlohmann::json body, ParseObject(text));
+  for (const Member& member : content.members) {
+    if (absl::AsciiStrToLower(ProtoText(body, member.field)) != TextAt(entry, member.place)) {
+      return absl::DataLossError(absl::StrCat("its document has another ", member.field));
+    }
+  }
+  if (entry.kind != kind::kParameterChanged) return absl::OkStatus();
+  const nlohmann::json& value = ProtoMessage(body, "value");
+  if (ProtoText(value, "name") != TextAt(entry, tag::kParameter) ||
+      ProtoText(value, "value") != TextAt(entry, tag::kValue)) {
+    return absl::DataLossError("its document changes something else");
+  }
+  return absl::OkStatus();
+}
+
+// The mandate under which an agent committed: of this agent, and still in force.
+bool IsMandated(const Log& log, const Entry& committed) {
+  const Entry* mandate = log.Find(committed.authorised_by);
+  return mandate != nullptr && mandate->kind == kind::kMandateGranted &&
+         mandate->cooperative == committed.cooperative &&
+         TextAt(*mandate, tag::kAgent) == TextAt(committed, tag::kAgent) &&
+         TextAt(*mandate, tag::kPrincipal) == TextAt(committed, tag::kPrincipal) &&
+         mandate->I64(tag::kExpiresUs).value_or(0) > committed.time_us;
+}
+
+}  // namespace
+
+void CheckContents(const Log& log, const Documents& documents, Report& report) {
+  Check& check = report.Begin("contents");
+  size_t read = 0;
+  std::map<CooperativeId, std::set<std::string>> founders;
+  for (const Entry& entry : log.entries()) {
+    const std::string where = NameOf(log, entry);
+    if (entry.kind == kind::kUpdateCommitted) {
+      check.Need(IsMandated(log, entry), where, "its agent had no mandate for it");
+    }
+    const Content* content = Find(entry.kind);
+    const auto digest = entry.DigestAt(tag::kDocumentDigest);
+    if (content == nullptr || !digest.ok()) continue;
+    check.Need(TextAt(entry, tag::kDocumentType) == content->type, where,
+               "no such document is signed for it");
+    if (content->of_founder) {
+      const auto [of, added] = founders.try_emplace(entry.cooperative);
+      if (added) of->second = FoundersOf(log, documents, entry.cooperative);
+      check.Need(of->second.empty() || of->second.contains(TextAt(entry, tag::kPublicKey)), where,
+                 "its signer is no founder");
+    }
+    const auto document = documents.find(*digest);
+    if (document == documents.end()) continue;
+    ++read;
+    check.Need(CheckBody(*content, entry, document->second.body), where);
+  }
+  check.Say(absl::StrCat(read, " entries say what was signed"));
+}
+
+}  // namespace rochdale::verify
