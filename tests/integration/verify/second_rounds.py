@@ -1,0 +1,236 @@
+"""The second verifier's rounds: the draw, the exact evaluator, credits (section 6 of
+docs/evidence.md)."""
+
+import json
+import math
+import struct
+from fractions import Fraction
+
+import numpy as np
+
+from second_basics import need, parse, root, sha, uuid_raw, uuid_text
+
+
+def smallest(domain, seed, rows, count):
+    keyed = sorted((sha(domain + seed + struct.pack(">I", r)), r) for r in rows)
+    return sorted(r for _, r in keyed[:count])
+
+
+def check_draw(evidence, rounds, log):
+    split, seed = bytes.fromhex(evidence["split_seed"]), bytes.fromhex(evidence["seed"])
+    commitment = sha(b"ROCHDALEcommit1" + split + bytes.fromhex(evidence["pool_sha256"]))
+    need(any(e.fields.get(55) == commitment and e.fields[82] == evidence["pool_rows"]
+             for e in log.kind(302)), "the pool's commitment")
+    visible = set(smallest(b"ROCHDALEsplit1", split, range(evidence["pool_rows"]),
+                           evidence["visible_rows"]))
+    gone = set()
+    for earlier in evidence["retired_rounds"]:
+        need(rounds[earlier]["number"] < evidence["number"], "a retired round")
+        gone.update(rounds[earlier]["rows"])
+    eligible = [r for r in range(evidence["pool_rows"]) if r not in visible and r not in gone]
+    need(smallest(b"ROCHDALEdraw1", seed, eligible, len(evidence["rows"])) == evidence["rows"],
+         "the draw")
+
+
+def safetensors(data):
+    size = int.from_bytes(data[:8], "little")
+    header, body = parse(data[8:8 + size]), data[8 + size:]
+    types = {"F32": "<f4", "I32": "<i4", "U8": "u1", "I64": "<i8"}
+    return {name: np.frombuffer(body[t["data_offsets"][0]:t["data_offsets"][1]],
+                                types[t["dtype"]]).reshape(t["shape"])
+            for name, t in header.items()}
+
+
+def checkpoint_bytes(tensors):
+    """The one file of these parameters, in units of 2^-20."""
+    header, data = {}, b""
+    for name in sorted(tensors):
+        raw = (tensors[name].astype(np.float64) * 2.0**-20).astype("<f4").tobytes()
+        header[name] = {"dtype": "F32", "shape": list(tensors[name].shape),
+                        "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data
+
+
+MAGIC = float.fromhex("0x1.8p+52")
+LOG2E = float.fromhex("0x1.71547652b82fep+0")
+LN2_HI = float.fromhex("0x1.62e42fefa38p-1")
+LN2_LO = float.fromhex("0x1.ef35793c7673p-45")
+SQRT2 = float.fromhex("0x1.6a09e667f3bcdp+0")
+E = [float(Fraction(1, math.factorial(i))) for i in range(14)]
+L = [float(Fraction(2, 2 * i + 1)) for i in range(11)]
+
+
+def exact_exp(x):
+    if x < -700:
+        return 0.0
+    k = (x * LOG2E + MAGIC) - MAGIC
+    r = (x - k * LN2_HI) - k * LN2_LO
+    p = E[13]
+    for i in range(12, -1, -1):
+        p = p * r + E[i]
+    return math.ldexp(p, int(k))
+
+
+def exact_log(s):
+    m, e = math.frexp(s)  # 0.5 <= m < 1
+    m, e = m * 2, e - 1
+    if m >= SQRT2:
+        m, e = m / 2, e + 1
+    g = m - 1
+    f = g / (g + 2)
+    w = f * f
+    q = L[10]
+    for i in range(9, 0, -1):
+        q = q * w + L[i]
+    q = q * w
+    return e * LN2_HI + ((g - f * (g - q)) + e * LN2_LO)
+
+
+def losses(tensors, layers, inputs, labels):
+    """Nano-nats of every row, for parameters in units of 2^-20."""
+    h = inputs.astype(np.float64) / 256
+    for layer in range(layers):
+        w = tensors[f"{2 * layer}.weight"].astype(np.float64) * 2.0**-20
+        b = tensors[f"{2 * layer}.bias"].astype(np.float64) * 2.0**-20
+        z = h @ w.T + b
+        h = np.rint(np.maximum(z, 0) * 2.0**16) * 2.0**-16
+    result = []
+    for row, label in zip(z.tolist(), labels.tolist()):
+        top = max(row)
+        d = [value - top for value in row]
+        s = 0.0
+        for value in d:
+            s = s + exact_exp(value)
+        result.append(int(((exact_log(s) - d[label]) * 1e9 + MAGIC) - MAGIC))
+    return result
+
+
+def half_even(units, n):
+    quotient, rest = np.divmod(units.astype(np.int64), n)
+    return quotient + ((2 * rest > n) | ((2 * rest == n) & (quotient % 2 != 0)))
+
+
+def floor_mean(total, scale, rows):
+    return total // (scale * rows)
+
+
+def standard_error(x, scale):
+    rows = len(x)
+    spread = rows * sum(v * v for v in x) - sum(x) ** 2
+    unit = scale * scale * rows * rows * (rows - 1)
+    s = math.isqrt(spread // unit)
+    while s * s * unit < spread:
+        s += 1
+    return s
+
+
+def per_row(name, k, i, table, rows):
+    """x_r and scale of an estimator; table[mask][row]."""
+    bit, whole = 1 << i, (1 << k) - 1
+    if name == "solo":
+        return [table[0][r] - table[bit][r] for r in range(rows)], 1
+    if name == "leave_one_out":
+        return [table[whole & ~bit][r] - table[whole][r] for r in range(rows)], 1
+    lcm = math.lcm(*(math.comb(k - 1, m) for m in range(k)))
+    x = [0] * rows
+    for mask in range(1 << k):
+        if mask & bit:
+            continue
+        weight = lcm // math.comb(k - 1, bin(mask).count("1")) if name == "shapley" else 1
+        for r in range(rows):
+            x[r] += weight * (table[mask][r] - table[mask | bit][r])
+    return x, k * lcm if name == "shapley" else 1 << (k - 1)
+
+
+def recompute(evidence, blob):
+    """Every number of a round again, from its blobs."""
+    k, rows = len(evidence["updates"]), len(evidence["rows"])
+    layers = len(evidence["model"]["layer_sizes"]) - 1
+
+    def units(digest, scale):
+        return {name: (t.astype(np.float64) * scale).astype(np.int64)
+                for name, t in safetensors(blob(digest)).items()}
+
+    base, best = units(evidence["base_sha256"], 2.0**20), units(evidence["best_sha256"], 2.0**20)
+    steps = []
+    for update in evidence["updates"]:
+        u = units(update["effective_sha256"], 1)
+        steps.append({name: half_even(t, evidence["lineages"]) for name, t in u.items()})
+    data = safetensors(blob(evidence["rows_sha256"]))
+    top = 2**23 - 1
+
+    def theta(mask):
+        return {name: np.clip(t + sum((steps[i][name] for i in range(k) if mask >> i & 1),
+                                      np.zeros_like(t)), -top, top) for name, t in base.items()}
+
+    masks = [int(m) for m in evidence.get("masks", range(1 << k))]
+    table = {m: losses(theta(m), layers, data["inputs"], data["labels"]) for m in masks}
+    best_losses = losses(best, layers, data["inputs"], data["labels"])
+    need([sum(table[m]) for m in masks] == [int(s) for s in evidence["coalition_loss_sums"]],
+         "coalition_loss_sums")
+    need(sum(best_losses) == int(evidence["best_loss_sum"]), "best_loss_sum")
+    leaves = [struct.pack(">QIq", m, r, table[m][r]) for m in masks for r in range(rows)]
+    leaves += [struct.pack(">QIq", 2**64 - 1, r, best_losses[r]) for r in range(rows)]
+    need(root(leaves).hex() == evidence["losses_root"], "losses_root")
+
+    rule = evidence["credit_rule"]
+    literal = rule["preset"] == "literal"
+    paid = "solo" if literal else rule["estimator"]
+    if k > 10 and not literal:
+        paid = "leave_one_out" if paid == "leave_one_out" else "solo"
+    z_gate, z_bound = rule["z_gate_micro"] // 10_000, rule["z_bound_micro"] // 10_000
+    totals, errors, harmful, bounded = [], [], [], []
+    for i in range(k):
+        x, scale = per_row(paid, k, i, table, rows)
+        t, s = sum(x), standard_error(x, scale)
+        totals.append(t)
+        errors.append(s)
+        harmful.append(not literal and 100 * t + z_gate * s * scale * rows < 0)
+        bounded.append(0 if harmful[i] else max(100 * t - z_bound * s * scale * rows, 0))
+    applied = sum(1 << i for i in range(k) if not harmful[i])
+    need(applied == int(evidence["applied_mask"]), "applied_mask")
+    gain = max(0, sum(best_losses) - sum(table[applied])) * 100 * scale
+    for i, credit in enumerate(evidence["credits"]):
+        solo = floor_mean(sum(per_row("solo", k, i, table, rows)[0]), 1, rows)
+        left = floor_mean(sum(per_row("leave_one_out", k, i, table, rows)[0]), 1, rows)
+        value = max(solo, 0) if literal else 0
+        if not literal and sum(bounded):
+            value = (bounded[i] * min(sum(bounded), gain)
+                     // (sum(bounded) * 100 * scale * rows))
+        need(credit == {"update_id": evidence["updates"][i]["update_id"],
+                        "credit_nanonats": value,
+                        "estimate_nanonats": floor_mean(totals[i], scale, rows),
+                        "standard_error_nanonats": errors[i], "solo_nanonats": solo,
+                        "leave_one_out_nanonats": left, "harmful": harmful[i]},
+             f"credit of update {i}")
+    need(sha(checkpoint_bytes(theta(applied))).hex() == evidence["next_sha256"], "next_sha256")
+
+
+def check_rounds(bundle, log):
+    rounds = {}
+    for made in log.kind(309):
+        path = f"rounds/{uuid_text(made.subject)}.json"
+        if path not in bundle.files:
+            continue
+        need(sha(bundle.read(path)) == made.fields[50], path)
+        rounds[uuid_text(made.subject)] = bundle.json(path)
+    recomputed = 0
+    for name, evidence in rounds.items():
+        opened = log.only(303, uuid_raw(name))
+        need(sha(bytes.fromhex(evidence["seed"])) == opened.fields[60], f"{name}: seed")
+        check_draw(evidence, rounds, log)
+        wanted = [evidence["base_sha256"], evidence["best_sha256"], evidence["rows_sha256"]]
+        wanted += [u["effective_sha256"] for u in evidence["updates"]]
+        if all("blobs/" + digest in bundle.files for digest in wanted):
+            recompute(evidence, lambda digest: bundle.read("blobs/" + digest))
+            recomputed += 1
+        for credit in evidence["credits"]:
+            entry = log.only(308, uuid_raw(credit["update_id"]))
+            need(entry.fields[85] == credit["credit_nanonats"], "CREDIT_ASSIGNED")
+            file = bundle.json(f"credits/{credit['update_id']}.json")
+            need((file["credit_nanonats"], file["log_index"], file["round_id"])
+                 == (credit["credit_nanonats"], entry.index, name), "credits/")
+    return len(rounds), recomputed
