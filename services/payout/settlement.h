@@ -1,5 +1,10 @@
 // Pays what closed epochs owe, whatever crashes: deterministic transfer ids, posted in batches,
-// until every statement is paid; then the epoch is SETTLED for ever.
+// until every statement is paid; then attribution and filter are told, and last the epoch is
+// SETTLED for ever. Epochs that carried over are only told of.
+//
+// A refused payment gets another id and is tried again, at ever longer intervals of at most 30 s,
+// and is reported to governance as an exception; an id that moved value for something else is
+// never followed by another payment. What holds up one pool holds up no other.
 #pragma once
 
 #include <condition_variable>
