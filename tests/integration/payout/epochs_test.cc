@@ -363,6 +363,20 @@ TEST_CASE("statements are read by their recipients and by founders", "[payout]")
   const auto mine = w.f.As<Stub>(ada).Ok(&Stub::ListStatements, own);
   REQUIRE(mine.statements_size() == 1);
   CHECK(mine.statements(0).principal_id() == ada.id.ToString());
+
+  // What a founder signed is shown to whoever has its digest from the log.
+  v1::GetDocumentRequest get_document;
+  int documents = 0;
+  for (const crypto::Entry& entry : w.f.Outbox()) {
+    if (entry.Find(tag::kDocumentDigest) == nullptr) continue;
+    get_document.set_document_sha256(entry.DigestAt(tag::kDocumentDigest).value().ToString());
+    const auto document = w.f.As<Stub>(bob).Ok(&Stub::GetDocument, get_document).document();
+    CHECK(rochdale::testing::DigestOf(document) == get_document.document_sha256());
+    ++documents;
+  }
+  CHECK(documents == 2);  // the pool's and the epoch's
+  get_document.set_document_sha256(std::string(64, '0'));
+  CHECK(w.f.As<Stub>(bob).Reason(&Stub::GetDocument, get_document) == "NOT_FOUND");
 }
 
 TEST_CASE("every cell of payout's access table holds", "[payout]") {
