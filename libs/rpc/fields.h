@@ -1,5 +1,5 @@
-// Text fields of requests and documents as values. A bad one is added to the errors, so that all are
-// reported at once, and the zero value is returned.
+// Text fields of requests and documents as values. A bad one is added to the errors, so that all
+// are reported at once, and the zero value is returned.
 #pragma once
 
 #include "absl/status/statusor.h"

@@ -9,8 +9,8 @@
 
 namespace rochdale::service {
 
-// Builds the entry and puts it into the outbox of `tx`. ENTRY_INVALID where its fields are not those
-// of its kind. The builder may be used once.
+// Builds the entry and puts it into the outbox of `tx`. ENTRY_INVALID where its fields are not
+// those of its kind. The builder may be used once.
 inline absl::Status Log(pg::Transaction& tx, crypto::EntryBuilder& builder) {
   ASSIGN_OR_RETURN(const crypto::Entry entry, builder.Build());
   return pg::EnqueueEntry(tx, entry);
