@@ -242,6 +242,10 @@ absl::StatusOr<Signed<Principal>> ParsePrincipal(const common::v1::SignedDocumen
     errors.Add("kind", "must be PERSON or ENTERPRISE");
   }
   CheckText(opened.body.display_name(), 1, kNameMaxChars, "display_name", errors);
+  // The document's digest is public: without a salt a name could be guessed from it.
+  if (auto salt = crypto::HexDecode(opened.body.salt()); !salt.ok() || salt->size() != 32) {
+    errors.Add("salt", "must be 32 random bytes in hexadecimal");
+  }
   RETURN_IF_ERROR(errors.ToStatus());
   p.kind = opened.body.kind();
   p.display_name = opened.body.display_name();

@@ -11,6 +11,7 @@ it; the document's digest and signature go into the log.
     alice.admin.grant_mandate(agent.agent_id, "demo")
 """
 
+import secrets
 import time
 import uuid
 
@@ -94,7 +95,8 @@ class Admin:
         then on. Repeating it with a key that is registered already raises KEY_IN_USE."""
         document = self.sign(gov.PrincipalRegistration(
             principal_id=principal_id or new_id(), kind="PRINCIPAL_KIND_" + kind,
-            display_name=display_name, signed_time_us=documents.now_us()))
+            display_name=display_name, signed_time_us=documents.now_us(),
+            salt=secrets.token_hex(32)))
         response = self._call("governance", "RegisterPrincipal",
                               gov.RegisterPrincipalRequest(registration=document))
         self._client.identify("principal:" + response.principal.principal_id)

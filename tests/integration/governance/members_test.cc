@@ -44,7 +44,7 @@ TEST_CASE("a principal registers itself with a key that is nobody else's", "[gov
   auto bad_request = w.Registering(Person());
   *bad_request.mutable_registration() = Sign(Person().key, bad);
   CHECK(w.anyone->BadFields(&Stub::RegisterPrincipal, bad_request) ==
-        Fields{"principal_id", "kind", "display_name"});
+        Fields{"principal_id", "kind", "display_name", "salt"});
 }
 
 TEST_CASE("a name is shown to its owner, its founders and services", "[governance]") {
