@@ -259,6 +259,24 @@ TEST_CASE("A key from outside decides whose log it is", "[verify]") {
   CHECK_FALSE(Verify(request).ok());
 }
 
+TEST_CASE("A witness's cosignature is checked where its key is in the bundle", "[verify]") {
+  const auto witness = crypto::KeyPair::FromSeed({7});
+  const crypto::NoteKey key{"witness.example.org", crypto::NoteAlgorithm::kCosignatureV1,
+                            witness.public_key()};
+  SampleCooperative sample = Honest();
+  crypto::Note note = *crypto::ParseNote(sample.files().at("log/checkpoint"));
+  sample.Replace("log/witness.vkey", key.ToString() + "\n");
+  CHECK_FALSE(VerifySample(sample, 0).ok());  // it has not signed
+  note.signatures.push_back(*crypto::CosignNote(key.name, witness, note.text, 1'760'000'000));
+  sample.Replace("log/checkpoint", crypto::FormatNote(note));
+  CHECK(VerifySample(sample, 0).ok());
+  note.signatures.back() = *crypto::CosignNote(key.name, crypto::KeyPair::FromSeed({8}), note.text,
+                                               1'760'000'000);
+  sample.Replace("log/checkpoint", crypto::FormatNote(note));
+  const Report report = VerifySample(sample, 0);
+  CHECK_FALSE(Find(report, "log-checkpoint")->ok());
+}
+
 TEST_CASE("One update's credit and decision are checked alone", "[verify]") {
   const Folder folder;
   Honest().Write(folder.path());

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "absl/strings/str_cat.h"
+#include "libs/crypto/base64.h"
 #include "libs/crypto/canonical.h"
 #include "libs/crypto/deterministic_id.h"
 #include "libs/crypto/entry_kinds.h"
@@ -18,6 +19,17 @@ namespace tag = crypto::tag;
 namespace {
 
 using Json = nlohmann::json;
+
+// Any node of the tree over these leaves, computed anew.
+crypto::NodeReader ReaderOf(const std::vector<std::string>& leaves) {
+  return [&leaves](int level, uint64_t index) -> absl::StatusOr<crypto::Digest> {
+    crypto::Frontier tree;
+    for (uint64_t i = index << level; i < (index + 1) << level; ++i) {
+      tree.Append(crypto::LeafHash(leaves.at(i)));
+    }
+    return tree.Root();
+  };
+}
 
 // Largest remainders, ties to the lower account.
 std::vector<int64_t> Shares(int64_t revenue, const std::vector<int64_t>& credits,
@@ -105,6 +117,8 @@ void SampleCooperative::CloseEpoch(int64_t number, int64_t revenue) {
                                  {"last_round", absl::StrCat(number)}}
                                 .dump())));
   crypto::Frontier distribution;
+  std::vector<std::string> shares_tree;
+  std::vector<std::pair<std::string, Json>> issued_files;
   size_t position = 0;
   for (const auto& [principal, payee] : payees) {
     Member& member = members_[payee.member];
@@ -140,6 +154,7 @@ void SampleCooperative::CloseEpoch(int64_t number, int64_t revenue) {
     crypto::CanonicalWriter leaf;
     leaf.Raw(principal.value.AsBytes()).U64(static_cast<uint64_t>(member.cumulative));
     distribution.Append(crypto::LeafHash(leaf.bytes()));
+    shares_tree.push_back(leaf.bytes());
     Json lines = Json::array();
     for (const Credited& c : payee.lines) {
       Json line = {{"round_number", absl::StrCat(c.round_number)},
@@ -168,9 +183,19 @@ void SampleCooperative::CloseEpoch(int64_t number, int64_t revenue) {
     put("distribution_index", static_cast<int64_t>(position));
     put("cumulative_microtokens", member.cumulative);
     if (share > 0) statement["transfer_id"] = transfer.ToString(), statement["paid"] = true;
-    files_[absl::StrCat("statements/", epoch.ToString(), ".", principal.ToString(), ".json")] =
-        statement.dump();
+    issued_files.emplace_back(
+        absl::StrCat("statements/", epoch.ToString(), ".", principal.ToString(), ".json"),
+        statement);
     ++position;
+  }
+  for (size_t i = 0; i < issued_files.size(); ++i) {
+    Json proof = Json::array();
+    const auto hashes = crypto::InclusionProof(i, issued_files.size(), ReaderOf(shares_tree));
+    for (const crypto::Digest& hash : hashes.value()) {
+      proof.push_back(crypto::Base64Encode(crypto::Base64::kStandard, hash.AsBytes()));
+    }
+    if (!proof.empty()) issued_files[i].second["distribution_proof"] = proof;
+    files_[issued_files[i].first] = issued_files[i].second.dump();
   }
   credits_.clear();
   if (Is(Fault::kNotSettled)) return;
