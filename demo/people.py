@@ -15,7 +15,9 @@ SCENARIO = "default"
 NANO = 1_000_000_000
 SUPPLY_MICROTOKENS = 1_000_000_000 * 1_000_000
 CUSTOMER_MICROTOKENS = 5_000 * 1_000_000
-EPS_NANONATS = 10_000_000
+# By how much an update may raise the loss on a member's own probe: small steps go up and down.
+MAIN_CLASS_EPS_NANONATS = 20_000_000
+BAG_EPS_NANONATS = 10_000_000
 JOINING_AT_ONCE = 4
 # Parts of the supply, in per cent; the customer's tokens come out of the treasury's.
 POOLS = (("data-contributors", 40), ("training-nodes", 30), ("inference-nodes", 20),
@@ -106,12 +108,13 @@ def profile_of(member, shard, probe_ids: dict) -> dict:
         # One scale for both: unequal ones can turn the sign of a sum.
         criteria = [(probe_ids["sample"], 5_000, NANO), (probe_ids["main"], 5_000, NANO)]
         constraints = [acts.rule(
-            "keep-my-main-class", "VALUE_EFFECT", "REFUSE", [probe_ids["main"]], EPS_NANONATS,
+            "keep-my-main-class", "VALUE_EFFECT", "REFUSE", [probe_ids["main"]],
+            MAIN_CLASS_EPS_NANONATS,
             explanation=f"What I know best ({data.CLASSES[shard.main_class]}) must not get worse.")]
         focus = [data.CLASSES[shard.main_class]]
     if "bags" in probe_ids:
         constraints.append(acts.rule(
-            "bags-stay-bags", "VALUE_EFFECT", "REFUSE", [probe_ids["bags"]], EPS_NANONATS,
+            "bags-stay-bags", "VALUE_EFFECT", "REFUSE", [probe_ids["bags"]], BAG_EPS_NANONATS,
             explanation="The shared model must not unlearn bags."))
         focus.append("Bag")
     return {"preferences": [acts.preferences(SCENARIO, criteria)], "constraints": constraints,

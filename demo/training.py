@@ -39,8 +39,10 @@ def train(base: dict, rows, seed, epochs: int = knobs.EPOCHS,
     optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
     inputs = torch.from_numpy(rows.inputs.astype(np.float32) / 256)
     labels = torch.from_numpy(rows.labels.astype(np.int64))
+    # Full batches only: a step on the few rows that are left over would be mostly noise.
+    used = len(rows) - len(rows) % batch_rows if len(rows) > batch_rows else len(rows)
     for _ in range(epochs):
-        order = torch.from_numpy(rng.permutation(len(rows)))
+        order = torch.from_numpy(rng.permutation(len(rows))[:used])
         for batch in order.split(batch_rows):
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(model(inputs[batch]), labels[batch]).backward()
