@@ -50,6 +50,8 @@ PARAMETERS = {
     "worker.rows_per_shard": 100,
     "worker.lease_ms": 1_500,  # the shard of a worker that was killed is free after so long
 }
+FLOOR = [admin.rule("integrity", "INTEGRITY"), admin.rule("authority", "AUTHORITY"),
+         admin.rule("magnitude", "MAGNITUDE"), admin.rule("originality", "ORIGINALITY")]
 _STATE = protos.attribution.RoundState
 CLOSED, ABANDONED = rounds.CLOSED, rounds.ABANDONED
 
@@ -267,13 +269,15 @@ class World:
 
     members     how many; `copier`: the last of them copies the first
     parameters  on top of PARAMETERS
+    floor       rules on top of FLOOR
     funder      the world of this server that created the token supply, where this one comes later
     """
 
     def __init__(self, server: Server, seed: int = 1, members: int = MEMBERS, copier: bool = False,
-                 parameters=None, funder: "World | None" = None):
+                 parameters=None, floor=(), funder: "World | None" = None):
         self.server, self.seed, self.slug = server, seed, f"coop-{seed}"
         self.parameters = {**PARAMETERS, **(parameters or {})}
+        self.floor = [*FLOOR, *floor]
         self.cooperative_id, self.pool_id = self.id("cooperative"), self.id("pool")
         self.problem, self._funder = Problem(seed), funder
         self.founder_key, self.founder_id = self.key("founder"), self.id("founder")
@@ -348,7 +352,7 @@ class World:
         pools = [] if self._funder else [admin.pool("revenue-source", SUPPLY, self.founder_key)]
         self.founder.admin.found_cooperative(
             "Test cooperative", self.slug, cooperative_id=self.cooperative_id,
-            parameters=self.parameters, floor=FLOOR, pools=pools)
+            parameters=self.parameters, floor=self.floor, pools=pools)
         self.founder.admin.create_model(LAYERS, init_seed=self.seed)
         self.founder.admin.seal_validation_pool(*self.problem.rows(600, 1))
         self.founder.admin.create_pool(pool_id=self.pool_id)
@@ -435,6 +439,21 @@ class World:
                 f"round {number} has not ended: {round_}\n{self.server.log_tail()}")
             time.sleep(0.01)
 
+    def await_state(self, number: int, state: int, act: bool = False, timeout: float = 20.0):
+        """Round `number` once it is in this state and prepared; `act`: on the way all members do
+        what they have to. AssertionError if it gets past it unseen."""
+        deadline = time.monotonic() + timeout
+        while True:
+            round_ = self.newest()
+            if round_ is not None and round_.number == number:
+                if round_.state == state and (state != rounds.OPEN or round_.deadline_us):
+                    return round_
+                assert round_.state < state or not round_.deadline_us, round_
+                if act:
+                    self.act(round_)
+            assert time.monotonic() < deadline, f"round {number} is not in state {state}: {round_}"
+            time.sleep(0.005)
+
     def rounds(self) -> list:
         return self.founder.cooperative().rounds()
 
@@ -504,10 +523,6 @@ class World:
     def balance(self, account_id: str) -> int:
         return self.founder.transport.call("ledger", "GetAccount", protos.ledger.GetAccountRequest(
             account_id=account_id)).account.balance_micro
-
-
-FLOOR = [admin.rule("integrity", "INTEGRITY"), admin.rule("authority", "AUTHORITY"),
-         admin.rule("magnitude", "MAGNITUDE"), admin.rule("originality", "ORIGINALITY")]
 
 
 def state_name(round_) -> str:
