@@ -11,7 +11,8 @@ from rochdale import entry as entries, explain, merkle, note, protos, safetensor
 
 # Entries of which a subject has at most one.
 ONCE = ("COOPERATIVE_FOUNDED", "PRINCIPAL_REGISTERED", "AGENT_REGISTERED", "MANDATE_GRANTED",
-        "MODEL_CREATED", "VALIDATION_POOL_SEALED", "ROUND_OPENED", "ROUND_CLOSED", "ROUND_ABANDONED",
+        "MODEL_CREATED", "VALIDATION_POOL_SEALED", "ROUND_OPENED", "ROUND_CLOSED",
+         "ROUND_ABANDONED",
         "UPDATE_COMMITTED", "UPDATE_RECEIVED", "UPDATE_EXPIRED", "DECISION_MADE", "UPDATE_APPLIED",
         "UPDATE_NOT_APPLIED", "CREDIT_ASSIGNED", "EVIDENCE_MADE", "EPOCH_CLOSED", "EPOCH_SETTLED",
         "STATEMENT_ISSUED", "TRANSFER_POSTED", "ACCOUNT_OPENED", "POOL_CREATED", "CHECKPOINT_MADE")
@@ -83,8 +84,8 @@ def check_money(world) -> None:
 
 
 def check_epoch(world, epoch) -> list:
-    """An epoch's statements sum to R exactly, are in proportion to credit, and each is paid once, by
-    the transfer it names. Returns the statements."""
+    """An epoch's statements sum to R exactly, are in proportion to credit, and each is paid
+    once, by the transfer it names. Returns the statements."""
     assert epoch.state == protos.payout.EPOCH_STATE_SETTLED, epoch
     found = world.statements(epoch.epoch_id)
     assert sum(s.payment_microtokens for s in found) == epoch.revenue_microtokens

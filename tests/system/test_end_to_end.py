@@ -1,5 +1,6 @@
 """One cooperative from its founding to the payments and the offline audit, through the SDK, the
-`rochdale` command and rochdale-verify alone. A copier takes part: it must come away with nothing."""
+`rochdale` command and rochdale-verify alone. A copier takes part and
+must come away with nothing."""
 
 import json
 import os
