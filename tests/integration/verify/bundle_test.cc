@@ -153,6 +153,39 @@ TEST_CASE("A changed bit is found even where the operator signs the manifest aga
   }
 }
 
+TEST_CASE("Files that were mangled and signed again are refused without a crash",
+          "[verify][long]") {
+  const uint64_t seed = std::random_device()();
+  INFO("seed " << seed);
+  std::mt19937_64 engine(seed);
+  std::vector<std::string> paths;
+  for (const auto& [path, bytes] : Honest().files()) {
+    if (!absl::StartsWith(path, "manifest.") && path != "log/origin.vkey") paths.push_back(path);
+  }
+  for (int i = 0; i < 600; ++i) {
+    const std::string& path = paths[engine() % paths.size()];
+    const std::string original = Honest().files().at(path);
+    std::string bytes = original;
+    for (int n = static_cast<int>(engine() % 3); n >= 0; --n) {
+      const size_t at = bytes.empty() ? 0 : engine() % bytes.size();
+      const size_t length = engine() % 20;
+      switch (engine() % 5) {
+        case 0: bytes = bytes.substr(0, at); break;
+        case 1: bytes.erase(at, length); break;
+        case 2: bytes.insert(at, std::string(length, static_cast<char>(engine()))); break;
+        case 3: bytes.insert(at, bytes.substr(engine() % (bytes.size() + 1), length)); break;
+        default:
+          if (!bytes.empty()) bytes[at] = "0123456789-\"{}[],:.e"[engine() % 20];
+      }
+    }
+    if (bytes == original) continue;
+    SampleCooperative sample = Honest();
+    sample.Replace(path, bytes);
+    INFO(path << " of " << bytes.size() << " bytes");
+    CHECK_FALSE(VerifySample(sample, engine() % 2).ok());
+  }
+}
+
 TEST_CASE("Files that are missing, surplus or no files are refused", "[verify]") {
   const Folder folder;
   for (const auto& [path, bytes] : Honest().files()) {
