@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 import checks
-from cooperative import PROGRAMS, ROOT, Server, World, loss
+from cooperative import World, loss
 from rochdale import audit, errors, explain, export
+from standalone import PROGRAMS, ROOT, Server
 
 ROUNDS = 3
 REVENUE = 1_000_000_007  # a prime, so that shares do not come out even by chance
@@ -210,3 +211,12 @@ def test_a_settled_epoch_is_not_settled_again(done):
         world.founder.admin.close_epoch(world.pool_id, 1, ROUNDS, wait=False)
     assert raised.value.reason == "EPOCH_STATE"
     assert before == {m.index: world.earned(m) for m in world.members}
+
+
+def test_a_second_server_does_not_take_the_directory(done):
+    world, _ = done
+    second = Server(world.server.data_dir)
+    second.launch()
+    assert second.process.wait(timeout=20) != 0
+    second.process = None
+    assert checks.tree_head(world.founder)

@@ -15,8 +15,9 @@ import time
 import pytest
 
 import checks
-from cooperative import Server, World, descendants, processes, state_name
+from cooperative import World, state_name
 from rochdale import errors, rounds
+from standalone import Server, descendants, processes
 
 SEED = int(os.environ.get("ROCHDALE_FAULT_SEED") or random.SystemRandom().randrange(2**31))
 ROUNDS = 5
@@ -344,12 +345,3 @@ def test_stopping_leaves_nothing_and_the_next_start_goes_on(disturbed, undisturb
         disturbed.look()
         disturbed.play(number)
     disturbed.check(undisturbed, 3)
-
-
-def test_two_servers_do_not_share_a_directory(disturbed):
-    world = disturbed.world
-    second = Server(world.server.data_dir)
-    second.launch()
-    assert second.process.wait(timeout=20) != 0
-    second.process = None
-    assert checks.tree_head(world.founder)

@@ -7,9 +7,10 @@ import time
 import pytest
 
 import checks
-from cooperative import ABANDONED, Server, World
+from cooperative import ABANDONED, World
 from rochdale import admin, documents, errors, protos, rounds
 from rochdale.keys import KeyPair
+from standalone import Server
 
 gov, pay = protos.governance, protos.payout
 THREADS = 12

@@ -6,8 +6,9 @@ import subprocess
 import pytest
 
 import checks
-from cooperative import PROGRAMS, Server, World
+from cooperative import World
 from rochdale import explain, export
+from standalone import PROGRAMS, Server
 
 SEEDS = (11, 12)
 ROUNDS = 2

@@ -6,8 +6,9 @@ import subprocess
 import pytest
 
 import checks
-from cooperative import PROGRAMS, Server, World
+from cooperative import World
 from rochdale import admin, explain, export, rounds
+from standalone import PROGRAMS, Server
 
 PROBE = "5f0e7b9a-3c1d-4e2f-8a6b-9c0d1e2f3a4b"
 
