@@ -54,6 +54,7 @@ class Exporter:
         statements = [self._proved(s) for s in self._collect_statements()]
         updates, events = self._collect_updates()
         events |= {s.entry.event_id for s in statements}
+        events |= {e.settled_entry.event_id for e in self._epochs()}
         head, key = self._wait_for_head(events - {""}, self._paid_until(statements))
         self._write_log(head, key)
         evidence = [self._write_evidence(*item) for item in sorted(self._evidence.items())]
@@ -86,18 +87,21 @@ class Exporter:
         if not self._all_statements:
             own = list(self._client.statement()) if self._client.identity else []
             return [s for s in own if s.principal_id == self._client.principal_id]
+        found = []
+        for epoch in self._epochs():
+            found += self._transport.pages(
+                "payout", "ListStatements",
+                pay.ListStatementsRequest(epoch_id=epoch.epoch_id), "statements")
+        return found
+
+    def _epochs(self) -> list:
         try:
             pool = self._transport.call("payout", "GetPool", pay.GetPoolRequest(
                 cooperative_id=self._cooperative.id)).pool
         except errors.NotFound:
             return []
-        found = []
-        for epoch in self._transport.pages("payout", "ListEpochs",
-                                           pay.ListEpochsRequest(pool_id=pool.pool_id), "epochs"):
-            found += self._transport.pages(
-                "payout", "ListStatements",
-                pay.ListStatementsRequest(epoch_id=epoch.epoch_id), "statements")
-        return found
+        return list(self._transport.pages(
+            "payout", "ListEpochs", pay.ListEpochsRequest(pool_id=pool.pool_id), "epochs"))
 
     def _proved(self, statement):
         """The same statement with its proof under the distribution root, which lists leave out."""
