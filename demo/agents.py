@@ -9,7 +9,7 @@ import time
 
 from rochdale import errors, protos, rounds as steps, tensors
 
-from demo import training
+from demo import settings as knobs, training
 
 COPIER_WAITS_SECONDS = 90.0
 WATCH_SECONDS = 60.0
@@ -186,7 +186,8 @@ class AgentWorker:
             return self._copy_and_submit(task)
         self._board.set_stage(self.member, "t")
         seed = [self._settings.seed, 2, self.member.index, task.number]
-        state, rows = self._trainers.train(self.member.index, task.base, seed)
+        state, rows = self._trainers.train(self.member.index, task.base, seed,
+                                           knobs.learning_rate(task.number))
         update = task.submit(state, sample_count=rows, reveal=False)
         self._board.committed(task.number, self.member, tensors.delta_of(state, task.base))
         return update

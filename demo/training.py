@@ -29,8 +29,8 @@ def _model(base: dict):
     return model
 
 
-def train(base: dict, rows, seed, epochs: int = knobs.EPOCHS,
-          learning_rate: float = knobs.LEARNING_RATE, batch_rows: int = knobs.BATCH_ROWS) -> dict:
+def train(base: dict, rows, seed, learning_rate: float = knobs.LEARNING_RATE,
+          epochs: int = knobs.EPOCHS, batch_rows: int = knobs.BATCH_ROWS) -> dict:
     """Parameters after SGD from `base` on `rows`, as F32 arrays by name. The same seed gives the
     same parameters."""
     import torch
@@ -105,11 +105,11 @@ class Trainers:
             _send(process.stdin, (settings.seed, settings.members))
             self._free.put(process)
 
-    def train(self, member_index: int, base: dict, seed) -> tuple:
+    def train(self, member_index: int, base: dict, seed, learning_rate: float) -> tuple:
         """(parameters after training, number of rows trained on)."""
         process = self._free.get()
         try:
-            _send(process.stdin, (member_index, base, seed))
+            _send(process.stdin, (member_index, base, seed, learning_rate))
             outcome = _receive(process.stdout)
         except (EOFError, OSError) as error:
             raise TrainingFailed("a training process ended") from error
@@ -141,10 +141,10 @@ def _serve() -> None:
     seed, members = _receive(source)
     world = data.make_world(seed, members)
     while True:
-        member_index, base, job_seed = _receive(source)
+        member_index, base, job_seed, learning_rate = _receive(source)
         try:
             rows = world.shards[member_index].train
-            answer = (train(base, rows, job_seed), len(rows))
+            answer = (train(base, rows, job_seed, learning_rate), len(rows))
         except Exception as error:  # noqa: BLE001  told to the demo, which ends
             answer = f"{type(error).__name__}: {error}"
         _send(sink, answer)
