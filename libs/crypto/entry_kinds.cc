@@ -34,6 +34,11 @@ constexpr TagInfo kTags[] = {
     {tag::kRegisteredKey, "registered_key", kBytes, 32, "Ed25519 key that is registered"},
     {tag::kPrincipalType, "principal_type", kU64, 0, "1 person, 2 enterprise"},
     {tag::kReader, "reader", kText, 0, "who read: principal:, agent: or service: and its id"},
+    {tag::kActions, "actions", kU64, 0,
+     "allowed actions: bit 1 << number of the proto enum for each"},
+    {tag::kKycLevel, "kyc_level", kU64, 0, "KYC level, 0 to 3"},
+    {tag::kNotBeforeUs, "not_before_us", kI64, 0,
+     "begin of validity, microseconds since 1970 UTC"},
     {tag::kRulesVersion, "rules_version", kU64, 0, "version of the cooperative's rules"},
     {tag::kVersion, "version", kU64, 0, "version of the subject after this"},
     {tag::kParameter, "parameter", kText, 0, "name of a governed parameter"},
@@ -76,6 +81,7 @@ constexpr TagInfo kTags[] = {
     {tag::kTreeSize, "tree_size", kU64, 0, "size of the log"},
     {tag::kSealed, "sealed", kU64, 0, "1 for a sealed bundle, 0 for a public one"},
     {tag::kEpochNumber, "epoch_number", kU64, 0, "ordinal of the epoch, from 1"},
+    {tag::kGpuMicros, "gpu_micros", kU64, 0, "metered GPU time, microseconds"},
     {tag::kDebitAccount, "debit_account", kBytes, 16, "account that gives"},
     {tag::kCreditAccount, "credit_account", kBytes, 16, "account that receives"},
     {tag::kAmount, "amount", kU64, 0, "micro-tokens"},
@@ -90,6 +96,16 @@ constexpr TagInfo kTags[] = {
     {tag::kCreditEntries, "credit_entries", kBytes, 0,
      "event ids of the CREDIT_ASSIGNED entries, 16 bytes each"},
     {tag::kTransfer, "transfer", kBytes, 16, "transfer"},
+    {tag::kCode, "code", kU64, 0, "the client's own code; absent: 0"},
+    {tag::kPhase, "phase", kU64, 0,
+     "1 a hold, 2 posts a hold, 3 voids a hold; absent: moved at once"},
+    {tag::kLinked, "linked", kU64, 0, "1: succeeded together with the transfer after it"},
+    {tag::kRequestedAmount, "requested_amount", kU64, 0,
+     "of a balancing transfer, what was asked for; amount is what moved"},
+    {tag::kBudgetPerDay, "budget_per_day", kU64, 0, "micro-tokens a UTC day"},
+    {tag::kBudgetTotal, "budget_total", kU64, 0, "micro-tokens in all"},
+    {tag::kCounterparties, "counterparties", kBytes, 0,
+     "accounts that may be paid, 16 bytes each; absent: any"},
     {tag::kOrigin, "origin", kText, 0, "origin of the log's checkpoints"},
     {tag::kPreviousOrigin, "previous_origin", kText, 0, "origin of the log this one continues"},
     {tag::kPreviousSize, "previous_size", kU64, 0, "restored size of that log"},
@@ -125,7 +141,9 @@ constexpr KindInfo kKinds[] = {
      {tag::kRulesVersion}, {}},
     {kind::kMembershipLeft, "MEMBERSHIP_LEFT", kGov, kAuthorise, "principal", kSigned, {}, {}},
     {kind::kMandateGranted, "MANDATE_GRANTED", kGov, kAuthorise, "mandate", kSigned,
-     {tag::kPrincipal, tag::kAgent, tag::kExpiresUs}, {}},
+     {tag::kPrincipal, tag::kAgent, tag::kExpiresUs},
+     {tag::kActions, tag::kNotBeforeUs, tag::kBudgetPerDay, tag::kBudgetTotal,
+      tag::kCounterparties}},
     {kind::kMandateRevoked, "MANDATE_REVOKED", kGov, kAuthorise, "mandate", kSigned, {}, {}},
     {kind::kParameterChanged, "PARAMETER_CHANGED", kGov, kAuthorise, "scope of the parameter",
      kMay, {tag::kVersion, tag::kParameter, tag::kValue}, {tag::kRulesVersion}},
@@ -133,6 +151,8 @@ constexpr KindInfo kKinds[] = {
      {tag::kExceptionKind}, {tag::kRound, tag::kUpdate, tag::kEpoch}},
     {kind::kAgentPaused, "AGENT_PAUSED", kGov, kAudit, "agent", kMay, {tag::kReason}, {}},
     {kind::kAgentResumed, "AGENT_RESUMED", kGov, kAuthorise, "agent", kSigned, {}, {}},
+    {kind::kKycAttested, "KYC_ATTESTED", kGov, kAuthorise, "principal", kSigned,
+     {tag::kKycLevel, tag::kExpiresUs}, {}},
 
     {kind::kProfileSet, "PROFILE_SET", kFil, kAuthorise, "principal", kPrivate,
      {tag::kVersion}, {}},
@@ -174,12 +194,15 @@ constexpr KindInfo kKinds[] = {
      {tag::kRound, tag::kEffectiveDigest}, {tag::kCheckpointDigest}},
     {kind::kUpdateNotApplied, "UPDATE_NOT_APPLIED", kAtt, kPath, "update", kMay,
      {tag::kRound, tag::kReason}, {tag::kPhiNanoNats, tag::kErrorNanoNats}},
+    {kind::kComputeMetered, "COMPUTE_METERED", kAtt, kPays, "run", kMay,
+     {tag::kPrincipal, tag::kGpuMicros}, {tag::kRound, tag::kAgent}},
 
     {kind::kAccountOpened, "ACCOUNT_OPENED", kLed, kAuthorise, "account", kMay,
      {tag::kAccountType, tag::kAsset, tag::kFloor}, {}},
     {kind::kTransferPosted, "TRANSFER_POSTED", kLed, kPays, "transfer", kMay,
      {tag::kDebitAccount, tag::kCreditAccount, tag::kAmount, tag::kTransferKind},
-     {tag::kReference, tag::kCorrects, tag::kPendingTransfer, tag::kEpoch, tag::kPool}},
+     {tag::kMandate, tag::kExpiresUs, tag::kReference, tag::kCorrects, tag::kPendingTransfer,
+      tag::kEpoch, tag::kPool, tag::kCode, tag::kPhase, tag::kLinked, tag::kRequestedAmount}},
     {kind::kLogStarted, "LOG_STARTED", kLed, kAuthorise, "none (zero)", kMay,
      {tag::kRegisteredKey, tag::kOrigin},
      {tag::kPreviousOrigin, tag::kPreviousSize, tag::kPreviousRoot}},
@@ -187,6 +210,8 @@ constexpr KindInfo kKinds[] = {
      {tag::kVersion, tag::kStatus}, {tag::kFloor}},
     {kind::kBundleSigned, "BUNDLE_SIGNED", kLed, kAudit, "cooperative of the bundle", kMay,
      {tag::kManifestDigest, tag::kTreeSize}, {tag::kSealed}},
+    {kind::kHoldExpired, "HOLD_EXPIRED", kLed, kPays, "transfer that is the hold", kMay,
+     {tag::kDebitAccount, tag::kCreditAccount, tag::kAmount}, {}},
 
     {kind::kPoolCreated, "POOL_CREATED", kPay, kPays, "pool", kMay, {tag::kAccount}, {}},
     {kind::kEpochClosed, "EPOCH_CLOSED", kPay, kPays, "epoch", kMay,
@@ -228,7 +253,8 @@ absl::string_view NameOf(uint16_t tag) {
 
 absl::Status CheckValue(const Field& field, const TagInfo& info) {
   const bool exact = info.size == 0 || field.data.size() == info.size;
-  const bool packed = field.tag != tag::kCreditEntries || field.data.size() % 16 == 0;
+  const bool ids = field.tag == tag::kCreditEntries || field.tag == tag::kCounterparties;
+  const bool packed = !ids || field.data.size() % 16 == 0;
   const bool bounded = field.tag != tag::kReference || field.data.size() <= 64;
   const bool text = field.type != FieldType::kText || field.data.size() <= 1024;
   if (field.type == info.type && exact && packed && bounded && text) return absl::OkStatus();

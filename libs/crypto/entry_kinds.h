@@ -37,6 +37,9 @@ inline constexpr uint16_t kModel = 18;
 inline constexpr uint16_t kRegisteredKey = 19;
 inline constexpr uint16_t kPrincipalType = 20;
 inline constexpr uint16_t kReader = 21;
+inline constexpr uint16_t kActions = 22;
+inline constexpr uint16_t kKycLevel = 23;
+inline constexpr uint16_t kNotBeforeUs = 24;
 // Rules, parameters, reasons.
 inline constexpr uint16_t kRulesVersion = 30;
 inline constexpr uint16_t kVersion = 31;
@@ -81,6 +84,7 @@ inline constexpr uint16_t kTransferCount = 89;
 inline constexpr uint16_t kTreeSize = 90;
 inline constexpr uint16_t kSealed = 91;
 inline constexpr uint16_t kEpochNumber = 92;
+inline constexpr uint16_t kGpuMicros = 93;
 // Money.
 inline constexpr uint16_t kDebitAccount = 100;
 inline constexpr uint16_t kCreditAccount = 101;
@@ -95,6 +99,13 @@ inline constexpr uint16_t kFloor = 109;
 inline constexpr uint16_t kWithheld = 110;
 inline constexpr uint16_t kCreditEntries = 111;
 inline constexpr uint16_t kTransfer = 112;
+inline constexpr uint16_t kCode = 113;
+inline constexpr uint16_t kPhase = 114;
+inline constexpr uint16_t kLinked = 115;
+inline constexpr uint16_t kRequestedAmount = 116;
+inline constexpr uint16_t kBudgetPerDay = 117;
+inline constexpr uint16_t kBudgetTotal = 118;
+inline constexpr uint16_t kCounterparties = 119;
 // The log itself.
 inline constexpr uint16_t kOrigin = 120;
 inline constexpr uint16_t kPreviousOrigin = 121;
@@ -116,6 +127,7 @@ inline constexpr uint16_t kParameterChanged = 110;
 inline constexpr uint16_t kExceptionRaised = 111;
 inline constexpr uint16_t kAgentPaused = 112;
 inline constexpr uint16_t kAgentResumed = 113;
+inline constexpr uint16_t kKycAttested = 114;
 inline constexpr uint16_t kProfileSet = 201;
 inline constexpr uint16_t kProbeRegistered = 202;
 inline constexpr uint16_t kUpdateCommitted = 203;
@@ -134,11 +146,13 @@ inline constexpr uint16_t kCreditAssigned = 308;
 inline constexpr uint16_t kEvidenceMade = 309;
 inline constexpr uint16_t kUpdateApplied = 310;
 inline constexpr uint16_t kUpdateNotApplied = 311;
+inline constexpr uint16_t kComputeMetered = 312;
 inline constexpr uint16_t kAccountOpened = 401;
 inline constexpr uint16_t kTransferPosted = 402;
 inline constexpr uint16_t kLogStarted = 403;
 inline constexpr uint16_t kAccountChanged = 404;
 inline constexpr uint16_t kBundleSigned = 405;
+inline constexpr uint16_t kHoldExpired = 406;
 inline constexpr uint16_t kPoolCreated = 501;
 inline constexpr uint16_t kEpochClosed = 502;
 inline constexpr uint16_t kStatementIssued = 503;
@@ -166,9 +180,9 @@ struct KindInfo {
   ChainLink link;
   absl::string_view subject;  // what Entry::subject names
   DocumentRule document;
-  std::array<uint16_t, 8> required;  // besides the document; 0 ends the list
+  std::array<uint16_t, 12> required;  // besides the document; 0 ends the list
   // May be there too, as may kReason, kEvidenceDigest, kPrincipal and kAgent in every kind.
-  std::array<uint16_t, 8> optional;
+  std::array<uint16_t, 12> optional;
 };
 
 // The whole tables, ordered by number.
