@@ -11,6 +11,7 @@ if(CCACHE)
 endif()
 
 option(ROCHDALE_SANITIZE "Comma-separated -fsanitize= list, empty for none" "")
+option(ROCHDALE_LIBFUZZER "Build tests/fuzz as libFuzzer programs (clang only)" OFF)
 
 add_library(rochdale_options INTERFACE)
 # -ffp-contract=off: exact integers of the evaluator must not depend on fused multiply-add.
