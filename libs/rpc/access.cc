@@ -68,6 +68,8 @@ std::optional<MethodInfo> FindMethod(absl::string_view path) {
   return Describe(*method);
 }
 
+bool IsServiceName(absl::string_view name) { return OfService(name) != 0; }
+
 RoleSet RolesOf(const Identity& identity) {
   const RoleSet everyone = Bit(v1::ROLE_ANONYMOUS);
   switch (identity.kind) {
@@ -93,11 +95,13 @@ std::string AccessDocument(
       "# Who may call what\n\n"
       "Made by `scripts/generate-docs` from the option `(rochdale.common.v1.access)` of every rpc\n"
       "in `protos/`; `libs/rpc` enforces the same option. Do not edit.\n\n"
-      "Every call shows its caller by a token; a row lists the roles of which the caller needs\n"
-      "one. ANONYMOUS is everyone. MEMBER admits any registered principal or agent, and FOUNDER,\n"
+      "Every call shows its caller by a token or, where services are known by mutual TLS, by the\n"
+      "certificate of its connection; a row lists the roles of which the caller needs one.\n"
+      "ANONYMOUS is everyone. MEMBER admits any registered principal or agent, and FOUNDER,\n"
       "GOVERNOR, GUARDIAN, WEIGHT_KEEPER, AUDITOR and VERIFIER any registered principal: the\n"
       "service then checks through governance that the caller holds that office in the\n"
-      "cooperative of the request. OPERATOR and WITNESS are keys of the configuration.\n";
+      "cooperative of the request. OPERATOR and WITNESS are keys of the configuration, or\n"
+      "certificates of that name.\n";
   for (const auto* service : services) {
     absl::StrAppend(&text, "\n## ", service->full_name(),
                     "\n\n| rpc | kind | roles |\n|---|---|---|\n");

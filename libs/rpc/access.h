@@ -1,11 +1,12 @@
 // The access table: which role may call which rpc, read from the option
 // (rochdale.common.v1.access) of the method descriptors.
 //
-// What a role means here, where only the token is known:
+// What a role means here, where only token and certificate are known:
 //   ANONYMOUS                  everyone, with or without a token
 //   PRINCIPAL, AGENT           a registered principal or agent
-//   SERVICE_*                  the service that holds that name's key
-//   OPERATOR, WITNESS          a key configured under the name "operator" or "witness"
+//   SERVICE_*                  the service that holds that name's key or certificate
+//   OPERATOR, WITNESS          a key configured under the name "operator" or "witness", or a
+//                              certificate of that name
 //   WORKER                     a caller with a run token
 //   MEMBER                     any registered principal or agent
 //   FOUNDER, GOVERNOR, GUARDIAN, WEIGHT_KEEPER, AUDITOR, VERIFIER
@@ -45,6 +46,9 @@ MethodInfo Describe(const google::protobuf::MethodDescriptor& method);
 // By the path of the wire, "/rochdale.ledger.v1.LedgerService/OpenAccount", among the protos that
 // are linked in; nullopt for another.
 std::optional<MethodInfo> FindMethod(absl::string_view path);
+
+// Whether it is the name of a service that has a role: the five, "operator" and "witness".
+bool IsServiceName(absl::string_view name);
 
 // The roles that an identity holds in the sense of the table above (ANONYMOUS always).
 RoleSet RolesOf(const Identity& identity);

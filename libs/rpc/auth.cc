@@ -8,6 +8,7 @@
 #include "libs/base/errors.h"
 #include "libs/base/status_macros.h"
 #include "libs/crypto/jwt.h"
+#include "libs/rpc/access.h"
 
 namespace rochdale::rpc {
 namespace {
@@ -16,6 +17,18 @@ constexpr size_t kRunTokenMax = 1'024;
 
 absl::Status Refused(absl::string_view why) {
   return Error("UNAUTHENTICATED", absl::StrCat("the token is not valid: ", why));
+}
+
+Identity OfService(absl::string_view name) {
+  Identity identity;
+  identity.kind = IdentityKind::kService;
+  identity.service = std::string(name);
+  return identity;
+}
+
+// One of the five. The operator and the witness may stand outside of the deployment, with a key.
+bool CallsOthers(absl::string_view service) {
+  return service != "operator" && service != "witness";
 }
 
 crypto::TokenSubject SubjectOf(const RegisteredKey& key) {
@@ -95,9 +108,34 @@ size_t CachedKeyDirectory::size() const {
   return entries_.size();
 }
 
-absl::StatusOr<Identity> Authenticator::Authenticate(absl::string_view authorization,
+absl::StatusOr<Identity> Authenticator::Authenticate(const Credentials& shown,
                                                      absl::Time now) const {
-  if (authorization.empty()) return Identity{};
+  std::optional<std::string> certified;
+  if (options_.services != ServiceIdentity::kToken) {
+    certified = ServiceOfSpiffeId(shown.peer.spiffe_id, options_.trust_domain);
+  }
+  const bool replica = certified.has_value() && *certified == options_.self;
+  if (shown.authorization.empty()) {
+    if (shown.on_behalf_of == kNobody) return Identity{};
+    if (!shown.on_behalf_of.empty()) {
+      if (!replica || !IsServiceName(shown.on_behalf_of)) {
+        return Error("UNAUTHENTICATED", "only replicas of this service forward calls to it");
+      }
+      return OfService(shown.on_behalf_of);
+    }
+    return certified.has_value() ? OfService(*certified) : Identity{};
+  }
+  ASSIGN_OR_RETURN(Identity identity, FromToken(shown.authorization, now));
+  if (options_.services == ServiceIdentity::kCertificate && shown.peer.tls && !replica &&
+      identity.kind == IdentityKind::kService && CallsOthers(identity.service) &&
+      certified != identity.service) {
+    return Error("UNAUTHENTICATED", "a service shows its certificate here");
+  }
+  return identity;
+}
+
+absl::StatusOr<Identity> Authenticator::FromToken(absl::string_view authorization,
+                                                  absl::Time now) const {
   if (absl::ConsumePrefix(&authorization, "Bearer ")) return FromJwt(authorization, now);
   if (absl::ConsumePrefix(&authorization, "Run ")) return FromRunToken(authorization, now);
   return Refused("authorization is neither Bearer nor Run");

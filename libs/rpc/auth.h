@@ -1,10 +1,13 @@
-// Tokens -> identities.
+// Tokens and certificates -> identities.
 //
 // `authorization: Bearer <JWT>`: signed (EdDSA) by the key of a principal, an agent or a service;
 // audience "rochdale", at most 15 minutes long, 30 s of leeway. The key directory says whose key it
 // is, and the token's subject must name the same.
 // `authorization: Run <token>`: a worker; the token is checked by the attribution service's own
 // verifier.
+// No `authorization`, over a connection whose certificate names a service (peer.h): that service.
+// `rochdale-on-behalf-of: <service>` over a connection of this service's own replicas: the service
+// that called the replica, which forwards.
 #pragma once
 
 #include <cstddef>
@@ -23,6 +26,7 @@
 #include "libs/base/clock.h"
 #include "libs/crypto/ed25519.h"
 #include "libs/rpc/call.h"
+#include "libs/rpc/peer.h"
 
 namespace rochdale::rpc {
 
@@ -102,9 +106,33 @@ class RunTokenVerifier {
                                                             absl::Time now) = 0;
 };
 
+// How services show who they are.
+enum class ServiceIdentity {
+  kToken,        // by tokens; certificates name nobody
+  kBoth,         // by either: while a deployment changes from one to the other
+  // By certificates. The five services' tokens count only where no certificate could be shown:
+  // within the process and on plain loopback; and where a replica of this service forwards them.
+  kCertificate,
+};
+
 struct AuthenticatorOptions {
   absl::Duration token_age_max = absl::Minutes(15);  // the bound of the wire format
+  ServiceIdentity services = ServiceIdentity::kToken;
+  std::string trust_domain;  // of certificates; needed beyond kToken
+  std::string self;          // this service, whose replicas forward calls; empty: none do
 };
+
+// What a call shows of its caller.
+struct Credentials {
+  std::string authorization;  // the value of that metadata key; empty: none
+  std::string on_behalf_of;   // the value of kOnBehalfOf; empty: none
+  Peer peer;
+};
+
+// Metadata key of a call that a replica forwards and that has no token: the service whose
+// certificate the replica saw, or kNobody, lest the replica's own certificate count instead.
+inline constexpr char kOnBehalfOf[] = "rochdale-on-behalf-of";
+inline constexpr char kNobody[] = "anonymous";
 
 // Thread-safe. `workers` may be null: run tokens are refused then.
 class Authenticator {
@@ -112,12 +140,14 @@ class Authenticator {
   Authenticator(KeyDirectory& keys, RunTokenVerifier* workers, AuthenticatorOptions options = {})
       : keys_(keys), workers_(workers), options_(std::move(options)) {}
 
-  // `authorization`: the value of that metadata key; empty: anonymous.
-  // UNAUTHENTICATED (malformed, unknown key, wrong signature, subject or audience),
+  // A token decides wherever there is one, else the certificate; with neither: anonymous.
+  // UNAUTHENTICATED (malformed, unknown key, wrong signature, subject or audience; a service's
+  // token where a certificate is asked for; on behalf of another without being a replica),
   // TOKEN_EXPIRED, UNAVAILABLE.
-  absl::StatusOr<Identity> Authenticate(absl::string_view authorization, absl::Time now) const;
+  absl::StatusOr<Identity> Authenticate(const Credentials& shown, absl::Time now) const;
 
  private:
+  absl::StatusOr<Identity> FromToken(absl::string_view authorization, absl::Time now) const;
   absl::StatusOr<Identity> FromJwt(absl::string_view token, absl::Time now) const;
   absl::StatusOr<Identity> FromRunToken(absl::string_view token, absl::Time now) const;
 

@@ -20,7 +20,8 @@ using RoleSet = uint32_t;
 
 enum class IdentityKind { kAnonymous, kPrincipal, kAgent, kService, kWorker };
 
-// Who calls, as a token proved it; never from a field of the request.
+// Who calls, as a token or the connection's certificate proved it; never from a field of the
+// request.
 struct Identity {
   IdentityKind kind = IdentityKind::kAnonymous;
   PrincipalId principal;            // kPrincipal: itself; kAgent: whose agent it is; else zero

@@ -3,6 +3,7 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
+#include <grpcpp/server_context.h>
 #include <grpcpp/support/channel_arguments.h>
 
 #include <algorithm>
@@ -13,6 +14,8 @@
 #include "absl/time/clock.h"
 #include "libs/base/errors.h"
 #include "libs/base/status_macros.h"
+#include "libs/rpc/auth.h"
+#include "libs/rpc/call.h"
 #include "libs/rpc/loopback.h"
 #include "libs/rpc/status.h"
 #include "libs/rpc/tls.h"
@@ -83,17 +86,33 @@ std::string TokenSource::Authorization() {
   return value_;
 }
 
-void Outgoing::Prepare(grpc::ClientContext& context, const CallOptions& options) const {
-  const absl::Time now = absl::Now();
-  context.set_deadline(absl::ToChronoTime(std::min(options.deadline, now + options.timeout)));
-  if (tokens_ != nullptr) context.AddMetadata("authorization", tokens_->Authorization());
-  const Uuid span = ids_.New(now);
-  const std::string trace = options.trace_id.size() == 32
-                                ? options.trace_id
+void Outgoing::AddTrace(grpc::ClientContext& context, const std::string& trace_id) const {
+  const Uuid span = ids_.New(absl::Now());
+  const std::string trace = trace_id.size() == 32
+                                ? trace_id
                                 : absl::StrReplaceAll(span.ToString(), {{"-", ""}});
   context.AddMetadata("traceparent",
                       absl::StrCat("00-", trace, "-",
                                    absl::BytesToHexString(span.AsBytes().substr(8)), "-01"));
+}
+
+void Outgoing::Prepare(grpc::ClientContext& context, const CallOptions& options) const {
+  const absl::Time now = absl::Now();
+  context.set_deadline(absl::ToChronoTime(std::min(options.deadline, now + options.timeout)));
+  if (tokens_ != nullptr) context.AddMetadata("authorization", tokens_->Authorization());
+  AddTrace(context, options.trace_id);
+}
+
+void Outgoing::PrepareForward(grpc::ClientContext& context, const Call& call) const {
+  context.set_deadline(absl::ToChronoTime(call.deadline));
+  const auto& metadata = call.context->client_metadata();
+  if (const auto token = metadata.find("authorization"); token != metadata.end()) {
+    context.AddMetadata("authorization", std::string(token->second.data(), token->second.size()));
+  } else {
+    const bool service = call.identity.kind == IdentityKind::kService;
+    context.AddMetadata(kOnBehalfOf, service ? call.identity.service : kNobody);
+  }
+  AddTrace(context, call.trace_id);
 }
 
 absl::Status Outgoing::Attempts(

@@ -29,12 +29,15 @@ class Channel;
 
 namespace rochdale::rpc {
 
+struct Call;
+
 struct ChannelOptions {
   bool plaintext = false;           // loopback addresses only
   std::string ca_file;              // roots that the server's certificate must chain to
   std::string certificate_file;     // of this client, for mTLS; empty: none
   std::string key_file;
   std::string server_name;          // where it is not the address's host; empty: it is
+  absl::Duration reload = absl::Seconds(60);  // how often the files are looked at; 1 s at least
 };
 
 // To "host:port". Keepalive and round robin over all addresses of a name; 4 MiB messages.
@@ -76,7 +79,7 @@ inline constexpr int kAttemptsMax = 4;
 // Thread-safe.
 class Outgoing {
  public:
-  // `tokens` null: anonymous.
+  // `tokens` null: anonymous, or known by the channel's certificate.
   Outgoing(IdSource& ids, TokenSource* tokens) : ids_(ids), tokens_(tokens) {}
 
   // One unary rpc. The error is the server's, reason and all (status.h). UNAVAILABLE of an
@@ -96,7 +99,14 @@ class Outgoing {
   // For streams: sets deadline, token and trace of a fresh context; no retries.
   void Prepare(grpc::ClientContext& context, const CallOptions& options) const;
 
+  // For a call that this replica forwards to another of its own service: deadline and trace of
+  // `call`, and its caller instead of this service. The caller's token goes along; a caller that
+  // showed a certificate is named (kOnBehalfOf), which the other replica believes because of the
+  // certificate of this channel.
+  void PrepareForward(grpc::ClientContext& context, const Call& call) const;
+
  private:
+  void AddTrace(grpc::ClientContext& context, const std::string& trace_id) const;
   absl::Status Attempts(const CallOptions& options,
                         absl::FunctionRef<grpc::Status(grpc::ClientContext&)> attempt) const;
 

@@ -132,12 +132,13 @@ absl::Status Calls::Enter(const Method& method, grpc::ServerContext* context, Ca
   if (running.fetch_add(1) >= (method.streams() ? limits_.streams_max : limits_.unary_max)) {
     return RetryableError("OVERLOADED", "too many calls run at once", limits_.retry_after);
   }
-  ASSIGN_OR_RETURN(call.identity, authenticator_.Authenticate(
-                                      Metadata(*context, "authorization"), call.now));
+  const Credentials shown{Metadata(*context, "authorization"), Metadata(*context, kOnBehalfOf),
+                          PeerOf(*context)};
+  ASSIGN_OR_RETURN(call.identity, authenticator_.Authenticate(shown, call.now));
   call.identity.roles = RolesOf(call.identity);
   if (!method.known || !MayCall(call.identity, method.info.roles)) {
     if (call.identity.IsAnonymous()) {
-      return Error("UNAUTHENTICATED", "this call needs a token");
+      return Error("UNAUTHENTICATED", "this call needs a token or a service's certificate");
     }
     return Error("PERMISSION_DENIED", absl::StrCat("not for ", call.identity.ToString()));
   }

@@ -95,7 +95,7 @@ void SetLimits(const ServerOptions& options, const CallLimits& limits,
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, 16 << 10);
 }
 
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials(
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> CredentialsOf(
     const ServerOptions& options) {
   if (!options.plaintext) return ServerTls(options.tls);
   if (!IsLoopback(options.address)) {
@@ -135,7 +135,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
                                                       Calls& calls) {
   EnableHealthAndReflection();
   ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials,
-                   Credentials(options));
+                   CredentialsOf(options));
   std::unique_ptr<Server> server(new Server());
   server->state_->calls = &calls;
 

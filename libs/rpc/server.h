@@ -23,12 +23,13 @@ class Service;
 
 namespace rochdale::rpc {
 
-// PEM files; read again when they change (at most a minute later).
+// PEM files; read again when they change.
 struct TlsFiles {
   std::string certificate;  // chain of the server
   std::string key;
   std::string client_ca;    // empty: clients show no certificate; else one that chains to it is
   bool require_client = false;  // required, or only verified where it is shown
+  absl::Duration reload = absl::Seconds(60);  // how often the files are looked at; 1 s at least
 };
 
 struct ServerOptions {

@@ -6,6 +6,7 @@
 #include <grpcpp/security/tls_credentials_options.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -18,8 +19,6 @@ namespace {
 
 namespace experimental = grpc::experimental;
 
-constexpr unsigned kReloadSeconds = 60;
-
 // The watcher below would wait in silence for a file that never comes.
 absl::Status RequireReadable(const std::string& path) {
   if (!path.empty() && access(path.c_str(), R_OK) == 0) return absl::OkStatus();
@@ -29,9 +28,11 @@ absl::Status RequireReadable(const std::string& path) {
 
 std::shared_ptr<experimental::CertificateProviderInterface> Watch(const std::string& key,
                                                                   const std::string& certificate,
-                                                                  const std::string& roots) {
-  return std::make_shared<experimental::FileWatcherCertificateProvider>(key, certificate, roots,
-                                                                        kReloadSeconds);
+                                                                  const std::string& roots,
+                                                                  absl::Duration reload) {
+  const int64_t seconds = std::max<int64_t>(1, absl::ToInt64Seconds(reload));
+  return std::make_shared<experimental::FileWatcherCertificateProvider>(
+      key, certificate, roots, static_cast<unsigned>(seconds));
 }
 
 }  // namespace
@@ -44,7 +45,7 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> ServerTls(const TlsFile
     return absl::InvalidArgumentError("certificates of clients need the client CA's file");
   }
   experimental::TlsServerCredentialsOptions tls(
-      Watch(files.key, files.certificate, files.client_ca));
+      Watch(files.key, files.certificate, files.client_ca, files.reload));
   tls.watch_identity_key_cert_pairs();
   if (files.client_ca.empty()) {
     tls.set_cert_request_type(GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
@@ -67,7 +68,7 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> ChannelTls(
   }
   experimental::TlsChannelCredentialsOptions tls;
   tls.set_certificate_provider(
-      Watch(options.key_file, options.certificate_file, options.ca_file));
+      Watch(options.key_file, options.certificate_file, options.ca_file, options.reload));
   tls.watch_root_certs();
   if (mutual) tls.watch_identity_key_cert_pairs();
   return experimental::TlsCredentials(tls);

@@ -1,5 +1,5 @@
-// TLS credentials from PEM files that are read again when they change (at most a minute later), so
-// that renewed certificates need no restart.
+// TLS credentials from PEM files that are read again when they change (within TlsFiles::reload), so
+// that renewed certificates need no restart. A connection keeps the certificates it began with.
 #pragma once
 
 #include <memory>

@@ -31,7 +31,8 @@ absl::StatusOr<crypto::KeyPair> LoadOrMakeKey(const std::string& path) {
 absl::StatusOr<std::unique_ptr<Member>> Member::Make(Foundations& foundations,
                                                      const std::string& service,
                                                      pg::DatabaseOptions database,
-                                                     const std::string& data_dir) {
+                                                     const std::string& data_dir,
+                                                     bool with_tokens) {
   std::error_code error;
   std::filesystem::create_directories(data_dir, error);
   if (error || ::chmod(data_dir.c_str(), 0700) != 0) {
@@ -42,18 +43,19 @@ absl::StatusOr<std::unique_ptr<Member>> Member::Make(Foundations& foundations,
     foundations.logger.Warning("database", obs::Fields().Text("detail", line));
   };
   return std::unique_ptr<Member>(
-      new Member(foundations, service, std::move(database), data_dir, std::move(key)));
+      new Member(foundations, service, std::move(database), data_dir, std::move(key),
+                 with_tokens));
 }
 
 Member::Member(Foundations& foundations, std::string service, pg::DatabaseOptions database,
-               std::string data_dir, crypto::KeyPair key)
+               std::string data_dir, crypto::KeyPair key, bool with_tokens)
     : service_(std::move(service)),
       data_dir_(std::move(data_dir)),
       public_key_(key.public_key()),
       db_(std::move(database)),
       tokens_(crypto::TokenSubject::OfService(service_), std::move(key), foundations.clock,
               foundations.ids),
-      outgoing_(foundations.ids, &tokens_) {}
+      outgoing_(foundations.ids, with_tokens ? &tokens_ : nullptr) {}
 
 Environment Member::MakeEnvironment(Foundations& foundations, rpc::Calls& calls,
                                     const ChannelBook& channels) {

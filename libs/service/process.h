@@ -69,10 +69,12 @@ class DeferredRunTokens final : public rpc::RunTokenVerifier {
 class Member {
  public:
   // Makes `data_dir` (mode 0700) and, where it is missing, the key file `data_dir`/service.key.
+  // `with_tokens`: its calls carry tokens; else its certificate alone says who it is.
   static absl::StatusOr<std::unique_ptr<Member>> Make(Foundations& foundations,
                                                       const std::string& service,
                                                       pg::DatabaseOptions database,
-                                                      const std::string& data_dir);
+                                                      const std::string& data_dir,
+                                                      bool with_tokens = true);
 
   const std::string& service() const { return service_; }
   const crypto::PublicKey& public_key() const { return public_key_; }
@@ -86,7 +88,7 @@ class Member {
 
  private:
   Member(Foundations& foundations, std::string service, pg::DatabaseOptions database,
-         std::string data_dir, crypto::KeyPair key);
+         std::string data_dir, crypto::KeyPair key, bool with_tokens);
 
   const std::string service_;
   const std::string data_dir_;

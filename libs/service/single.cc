@@ -7,6 +7,7 @@
 #include "libs/base/status_macros.h"
 #include "libs/pg/migrations.h"
 #include "libs/rpc/governance_client.h"
+#include "libs/service/service_identity.h"
 
 namespace rochdale::service {
 namespace {
@@ -22,6 +23,7 @@ struct SingleConfig {
   bool plaintext = false;
   bool show_key = false;
   std::string tls_certificate, tls_key, tls_ca;
+  ServiceIdentityConfig identity;
   std::vector<std::string> peers;
   std::vector<std::string> service_keys;
   absl::Duration grace = absl::Seconds(15);
@@ -42,7 +44,8 @@ void AddFlags(config::Flags& flags, SingleConfig& c) {
   flags.Text("tls-certificate", "PEM chain of this service, for serving and calling",
              &c.tls_certificate);
   flags.Text("tls-key", "PEM key of this service", &c.tls_key);
-  flags.Text("tls-ca", "PEM roots that other services' certificates chain to", &c.tls_ca);
+  flags.Text("tls-ca", "PEM roots that the certificates of services it calls chain to", &c.tls_ca);
+  AddServiceIdentityFlags(flags, c.identity);
   flags.List("peers", "addresses of the other services: ledger=host:port,...", &c.peers);
   flags.List("service-keys", "public keys of the other services: ledger=<64 hex digits>,...",
              &c.service_keys);
@@ -88,13 +91,16 @@ absl::StatusOr<std::map<crypto::PublicKey, std::string>> ServiceKeys(const Singl
 
 absl::Status Run(const SingleConfig& config, const SingleService& service,
                  rpc::StopSignals& signals) {
+  ASSIGN_OR_RETURN(const rpc::AuthenticatorOptions identity,
+                   IdentityOptions(config.identity, config.plaintext, service.name));
   Foundations foundations(service.name, obs::LogLevel::kInfo);
   pg::DatabaseOptions database;
   database.connection = config.database.Reveal();
   database.connections_max = static_cast<int>(config.connections);
   ASSIGN_OR_RETURN(const auto self,
                    Member::Make(foundations, service.name,
-                                pg::ForService(database, service.name), config.data_dir));
+                                pg::ForService(database, service.name), config.data_dir,
+                                CallsWithTokens(config.identity)));
   if (config.show_key) {
     std::printf("%s\n", self->public_key().ToString().c_str());
     return absl::OkStatus();
@@ -113,7 +119,7 @@ absl::Status Run(const SingleConfig& config, const SingleService& service,
   ASSIGN_OR_RETURN(auto service_keys, ServiceKeys(config, *self));
   rpc::ConfiguredKeys keys(std::move(service_keys), &cached);
   DeferredRunTokens run_tokens;
-  rpc::Authenticator authenticator(keys, &run_tokens);
+  rpc::Authenticator authenticator(keys, &run_tokens, identity);
   rpc::CallLimits limits;
   limits.unary_max = static_cast<int>(2 * config.connections);
   rpc::Calls calls(foundations.clock, foundations.ids, authenticator, foundations.logger,
@@ -127,7 +133,7 @@ absl::Status Run(const SingleConfig& config, const SingleService& service,
   options.server.address = config.address;
   options.server.port = static_cast<int>(config.port);
   options.server.plaintext = config.plaintext;
-  options.server.tls = {config.tls_certificate, config.tls_key, config.tls_ca, false};
+  options.server.tls = {config.tls_certificate, config.tls_key, config.identity.client_ca};
   options.server.health_port = static_cast<int>(config.health_port);
   options.admin.address = config.address;
   options.admin.port = static_cast<int>(config.admin_port);

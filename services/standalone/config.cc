@@ -14,6 +14,7 @@ absl::StatusOr<config::Outcome> ParseFlags(int argc, const char* const* argv,
   flags.Bool("plaintext", "serve without TLS; for development, on loopback only", &c.plaintext);
   flags.Text("tls-certificate", "PEM chain of the server", &c.tls_certificate);
   flags.Text("tls-key", "PEM key of the server", &c.tls_key);
+  service::AddServiceIdentityFlags(flags, c.identity);
   flags.Text("log-origin", "name of the log in its checkpoints; cannot be changed later",
              &c.log_origin);
   flags.Int("workers", "attribution worker processes; 0: one per core", 0, 256, &c.workers);

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "libs/config/flags.h"
+#include "libs/service/service_identity.h"
 
 namespace rochdale::standalone {
 
@@ -17,6 +18,7 @@ struct StandaloneConfig {
   bool plaintext = false;
   std::string tls_certificate;
   std::string tls_key;
+  service::ServiceIdentityConfig identity;  // of services that stand apart, and of the witness
   std::string log_origin = "rochdale.local/log";
   int64_t workers = 0;
   bool fsync = true;

@@ -80,7 +80,9 @@ absl::Status ServeAll(const StandaloneConfig& config, service::Foundations& foun
   rpc::CachedKeyDirectory cached(registry, foundations.clock);
   rpc::ConfiguredKeys keys(service_keys, &cached);
   service::DeferredRunTokens run_tokens;
-  rpc::Authenticator authenticator(keys, &run_tokens);
+  ASSIGN_OR_RETURN(const rpc::AuthenticatorOptions identity,
+                   service::IdentityOptions(config.identity, config.plaintext, /*self=*/""));
+  rpc::Authenticator authenticator(keys, &run_tokens, identity);
   rpc::CallLimits limits;
   limits.streams_max = 256;
   rpc::Calls calls(foundations.clock, foundations.ids, authenticator, foundations.logger,
@@ -118,6 +120,7 @@ absl::Status ServeAll(const StandaloneConfig& config, service::Foundations& foun
   options.server.plaintext = config.plaintext;
   options.server.tls.certificate = config.tls_certificate;
   options.server.tls.key = config.tls_key;
+  options.server.tls.client_ca = config.identity.client_ca;
   options.admin.port = static_cast<int>(config.admin_port);
   options.on_bound = [&](int port) { bound_port = port; };
   options.on_serving = [&](int port, int admin_port) {

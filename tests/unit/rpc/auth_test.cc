@@ -128,8 +128,8 @@ TEST_CASE("a governed age can be shorter", "[rpc]") {
   Fixture f;
   const Authenticator strict(f.keys, nullptr, {absl::Seconds(300)});
   const std::string token = Bearer(f.agent_key, f.Claims());
-  CHECK(ReasonOf(strict.Authenticate(token, f.clock.Now()).status()) == "UNAUTHENTICATED");
-  CHECK(Authenticator(f.keys, nullptr).Authenticate(token, f.clock.Now()).ok());
+  CHECK(ReasonOf(strict.Authenticate({token}, f.clock.Now()).status()) == "UNAUTHENTICATED");
+  CHECK(Authenticator(f.keys, nullptr).Authenticate({token}, f.clock.Now()).ok());
 }
 
 TEST_CASE("a registry that cannot answer is not a refusal", "[rpc]") {
@@ -150,7 +150,8 @@ TEST_CASE("workers show the token of their run", "[rpc]") {
   CHECK(Reason(CallWith(f, "Run bad", &Stub::ForWorkers)) == "UNAUTHENTICATED");
   CHECK(Reason(CallWith(f, "Run ", &Stub::ForWorkers)) == "UNAUTHENTICATED");
   CHECK(Reason(CallWith(f, "Run broken", &Stub::ForWorkers)) == "UNAVAILABLE");
-  CHECK(ReasonOf(Authenticator(f.keys, nullptr).Authenticate("Run good", f.clock.Now()).status()) ==
+  const Authenticator elsewhere(f.keys, nullptr);
+  CHECK(ReasonOf(elsewhere.Authenticate({"Run good"}, f.clock.Now()).status()) ==
         "UNAUTHENTICATED");
 }
 
@@ -166,18 +167,18 @@ TEST_CASE("only configuration makes a service", "[rpc]") {
   const auto subject = crypto::TokenSubject::OfService("payout");
 
   TokenSource good(subject, payout, f.clock, f.ids);
-  const auto identity = authenticator.Authenticate(good.Authorization(), f.clock.Now());
+  const auto identity = authenticator.Authenticate({good.Authorization()}, f.clock.Now());
   REQUIRE(identity.ok());
   CHECK(identity->IsService("payout"));
   CHECK_FALSE(identity->IsPerson());
 
   TokenSource bad(subject, imposter, f.clock, f.ids);
-  CHECK(ReasonOf(authenticator.Authenticate(bad.Authorization(), f.clock.Now()).status()) ==
+  CHECK(ReasonOf(authenticator.Authenticate({bad.Authorization()}, f.clock.Now()).status()) ==
         "UNAUTHENTICATED");
   TokenSource other(crypto::TokenSubject::OfService("ledger"), payout, f.clock, f.ids);
-  CHECK_FALSE(authenticator.Authenticate(other.Authorization(), f.clock.Now()).ok());
+  CHECK_FALSE(authenticator.Authenticate({other.Authorization()}, f.clock.Now()).ok());
   // Keys that configuration does not name are asked of the registry.
-  CHECK(authenticator.Authenticate(f.agent.Authorization(), f.clock.Now()).ok());
+  CHECK(authenticator.Authenticate({f.agent.Authorization()}, f.clock.Now()).ok());
 }
 
 TEST_CASE("the cache of keys answers, ages and stays bounded", "[rpc]") {

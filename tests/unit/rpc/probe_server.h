@@ -97,6 +97,7 @@ class Probe final : public v1::ProbeService::Service {
   PROBE_RPC(ForMembers)
   PROBE_RPC(ForFounders)
   PROBE_RPC(ForWorkers)
+  PROBE_RPC(ForFilter)
   PROBE_RPC(ForNobody)
 #undef PROBE_RPC
 
@@ -135,8 +136,11 @@ class Probe final : public v1::ProbeService::Service {
 };
 
 struct ProbeServer {
-  explicit ProbeServer(CallLimits limits = {}, ServerOptions options = Plaintext())
-      : calls(clock, ids, authenticator, logger, metrics, limits), probe(calls) {
+  explicit ProbeServer(CallLimits limits = {}, ServerOptions options = Plaintext(),
+                       AuthenticatorOptions identity = {})
+      : authenticator(keys, &runs, identity),
+        calls(clock, ids, authenticator, logger, metrics, limits),
+        probe(calls) {
     auto started = Server::Start(options, {&probe}, calls);
     if (!started.ok()) {
       std::fprintf(stderr, "%s\n", started.status().ToString().c_str());
@@ -144,7 +148,9 @@ struct ProbeServer {
     }
     server = *std::move(started);
     server->SetServing(true);
-    channel = MakeChannel(address(), {.plaintext = true}).value();
+    // Under TLS the test makes its own channels.
+    channel = options.plaintext ? MakeChannel(address(), {.plaintext = true}).value()
+                                : server->InProcessChannel();
     stub = v1::ProbeService::NewStub(channel);
   }
 
@@ -189,7 +195,7 @@ struct ProbeServer {
   obs::Metrics metrics;
   MapDirectory keys;
   OneRun runs;
-  Authenticator authenticator{keys, &runs};
+  Authenticator authenticator;
   Calls calls;
   Probe probe;
   std::unique_ptr<Server> server;
