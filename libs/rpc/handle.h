@@ -9,7 +9,8 @@
 // In this order: admission (else OVERLOADED with RetryInfo, or UNAVAILABLE while the server
 // stops), identity from token or certificate, the access table, the deadline, the handler; then one
 // log line, the metrics, and the status on the wire with its details (status.h). An exception of
-// the handler becomes INTERNAL with an error id that stands in the log line too; its text stays in the log.
+// the handler becomes INTERNAL with an error id that stands in the log line too; its text stays in
+// the log.
 // The same for streams: the handler captures the reader or writer.
 #pragma once
 
