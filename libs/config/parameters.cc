@@ -13,6 +13,8 @@ namespace {
 constexpr int64_t kSecond = 1'000, kMinute = 60 * kSecond, kHour = 60 * kMinute, kDay = 24 * kHour;
 constexpr int64_t kGiB = int64_t{1} << 30;
 constexpr int64_t kAll = 10'000;  // basis points
+constexpr int64_t kMoneyMax = 1'000'000'000'000'000;  // micro-tokens: the largest supply
+constexpr int64_t kPriceMax = 1'000'000'000'000;      // micro-tokens for one unit of something
 
 using enum ParameterType;
 using enum ParameterScope;
@@ -91,6 +93,19 @@ std::vector<ParameterInfo> Table() {
       // Payout.
       {"payout.reserve_bp", kBasisPoints, 0, 0, kAll, kCooperative, kNone,
        "Part of a pool that stays in it when an epoch closes."},
+      // Money. The ledger does not ask governance: it takes these from the PARAMETER_CHANGED
+      // entries of the network's first cooperative, as it appends them.
+      {"ledger.kyc_l1_daily_micro", kMicro, 100'000'000, 0, kMoneyMax, kNetwork, kDown,
+       "What a principal of KYC level 1 may send a UTC day, in micro-tokens, holds included."},
+      {"ledger.kyc_l2_daily_micro", kMicro, 10'000'000'000, 0, kMoneyMax, kNetwork, kDown,
+       "The same for KYC level 2; level 3 has no limit, level 0 only receives."},
+      {"ledger.authority_age_max_ms", kDurationMs, kMinute, kSecond, kDay, kNetwork, kDown,
+       "A debit is refused for the moment where what the ledger knows of KYC levels, mandates and "
+       "pauses is older."},
+      {"ledger.compute_rate_micro", kMicro, 1'000'000, 0, kPriceMax, kNetwork, kNone,
+       "What a metered second of GPU time is paid, in micro-tokens."},
+      {"ledger.gpu_second_price_micro", kMicro, 1'000'000, 1, kPriceMax, kNetwork, kNone,
+       "Price of a GPU second in conversions, in micro-tokens."},
       // Workers.
       {"worker.lease_ms", kDurationMs, 30 * kSecond, 500, kHour, kNetwork, kNone,
        "A shard's lease; a worker sends heartbeats well within it."},

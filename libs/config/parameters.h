@@ -22,7 +22,7 @@ namespace rochdale::config {
 enum class ParameterType {
   kInt,          // a count or an amount in the unit that the name ends in
   kBasisPoints,  // 1/10,000
-  kMicro,        // a ratio in 1/1,000,000
+  kMicro,        // a ratio in 1/1,000,000, or tokens in micro-tokens
   kDurationMs,   // milliseconds
   kBool,
   kText,         // one word of `choices`

@@ -152,25 +152,29 @@ void OutboxRelay::Loop() {
     woken_ = false;
     const int64_t look = ++looks_;
     lock.unlock();
-    const absl::StatusOr<int> sent = SendBatch();
+    const absl::StatusOr<Look> found = SendBatch();
+    const absl::Status status = found.ok() ? Beat(*found) : found.status();
     lock.lock();
-    if (!sent.ok()) {
+    // Even where the heartbeat failed: nothing is unsent.
+    if (found.ok() && found->sent == 0) last_empty_look_ = look;
+    changed_.notify_all();
+    if (found.ok()) stats_.sent += found->sent;
+    if (!status.ok()) {
       ++stats_.failures;
       ++stats_.consecutive_failures;
-      stats_.last_error = std::string(sent.status().message());
+      stats_.last_error = std::string(status.message());
       // A new entry is no reason to try again sooner.
       changed_.wait_for(lock, Chrono(backoff), [this] { return stopping_; });
       backoff = std::min(2 * backoff, options_.backoff_max);
       continue;
     }
     backoff = options_.backoff_min;
-    stats_.sent += *sent;
     stats_.consecutive_failures = 0;
     stats_.last_error.clear();
-    if (*sent > 0) continue;
-    last_empty_look_ = look;
-    changed_.notify_all();
-    changed_.wait_for(lock, Chrono(options_.poll_every), [this] { return stopping_ || woken_; });
+    if (found->sent > 0) continue;
+    auto until = std::chrono::steady_clock::now() + Chrono(options_.poll_every);
+    if (Beats()) until = std::min(until, next_beat_);
+    changed_.wait_until(lock, until, [this] { return stopping_ || woken_; });
   }
 }
 
@@ -186,20 +190,39 @@ std::vector<OutboxRow> OutboxRelay::TrimToBytes(std::vector<OutboxRow> rows) con
   return rows;
 }
 
-absl::StatusOr<int> OutboxRelay::SendBatch() {
+absl::Status OutboxRelay::Beat(const Look& look) {
+  if (look.complete_until == absl::InfinitePast()) return absl::OkStatus();
+  // Where entries were sent it has been said with them.
+  if (look.sent == 0) {
+    if (std::chrono::steady_clock::now() < next_beat_) return absl::OkStatus();
+    RETURN_IF_ERROR(send_({}, look.complete_until).status());
+  }
+  next_beat_ = std::chrono::steady_clock::now() + Chrono(options_.heartbeat_every);
+  std::lock_guard lock(mutex_);
+  ++stats_.heartbeats;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<OutboxRelay::Look> OutboxRelay::SendBatch() {
+  // Before the look, and outside of what the database may run again: see the head of outbox.h.
+  const absl::Time before = clock_.Now();
   ASSIGN_OR_RETURN(std::vector<OutboxRow> rows,
                    db_.Transact(options_.call_timeout, [&](Transaction& tx) {
                      return ListUnsent(tx, options_.batch_max);
                    }));
-  if (rows.empty()) return 0;
+  const size_t found = rows.size();
   rows = TrimToBytes(std::move(rows));
+  const bool all = rows.size() == found && found < static_cast<size_t>(options_.batch_max);
+  const Look look{static_cast<int>(rows.size()),
+                  all && Beats() ? before : absl::InfinitePast()};
+  if (rows.empty()) return look;
   // No connection is held meanwhile.
-  ASSIGN_OR_RETURN(const std::vector<int64_t> log_indexes, send_(rows));
+  ASSIGN_OR_RETURN(const std::vector<int64_t> log_indexes, send_(rows, look.complete_until));
   const absl::Time now = clock_.Now();
   RETURN_IF_ERROR(db_.Transact(options_.call_timeout, [&](Transaction& tx) {
     return MarkSent(tx, rows, log_indexes, now);
   }));
-  return static_cast<int>(rows.size());
+  return look;
 }
 
 }  // namespace rochdale::pg

@@ -7,8 +7,19 @@
 // outbox that is held for that moment (never before another lock, so it adds no deadlocks).
 // The ledger deduplicates by event id, so sending twice is harmless and sending is repeated until
 // it is acknowledged. Several replicas may relay at once: a batch is always the head of the unsent.
+//
+// Heartbeat: a relay may also tell the log until when it is complete. The time is taken before the
+// relay looks for unsent entries. A transaction that was committed by then is visible to the look,
+// with its entries, since a COMMIT is visible before it is answered; so where the look found
+// nothing else unsent, everything committed until that time is in the log. What commits between the
+// time and the look is sent, or waits for the next time; a transaction that is still open, whatever
+// the times of its entries, was not committed by then. This needs no lock, and holds for every
+// replica by itself, since an entry counts as sent only once the log acknowledged it to one of
+// them. The time is that of the replica's clock: replicas and the ledger must agree on it to well
+// within the age that the ledger allows.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -69,10 +80,13 @@ struct OutboxRelayOptions {
   absl::Duration backoff_min = absl::Milliseconds(50);
   absl::Duration backoff_max = absl::Seconds(10);
   absl::Duration call_timeout = absl::Seconds(10);  // database steps; `send` bounds itself
+  // Says at least so often until when the log is complete; 0: never.
+  absl::Duration heartbeat_every = absl::ZeroDuration();
 };
 
 struct OutboxRelayStats {
   int64_t sent = 0;
+  int64_t heartbeats = 0;       // acknowledged calls that said until when the log is complete
   int64_t failures = 0;         // of `send` and of the database
   int64_t consecutive_failures = 0;
   std::string last_error;       // empty after a success
@@ -83,8 +97,11 @@ struct OutboxRelayStats {
 class OutboxRelay {
  public:
   // Sends the rows in order as one call and returns their log indexes, one per row; bounded in
-  // time by itself. Called from the relay's thread only.
-  using Send = std::function<absl::StatusOr<std::vector<int64_t>>(const std::vector<OutboxRow>&)>;
+  // time by itself. Called from the relay's thread only. With these rows the log has everything
+  // that was committed until `complete_until`; the infinite past: it says nothing about that.
+  // Without rows it is a heartbeat only.
+  using Send = std::function<absl::StatusOr<std::vector<int64_t>>(
+      const std::vector<OutboxRow>& rows, absl::Time complete_until)>;
 
   // Starts at once. `db` (with the service's schema) and `clock` must outlive it.
   OutboxRelay(Database& db, const Clock& clock, Send send, OutboxRelayOptions options = {});
@@ -102,9 +119,18 @@ class OutboxRelay {
   OutboxRelayStats stats() const;
 
  private:
+  // What one look came to.
+  struct Look {
+    int sent = 0;                                      // entries
+    absl::Time complete_until = absl::InfinitePast();  // where nothing else was unsent
+  };
+
   void Loop();
-  // Sends one batch; the number of entries sent.
-  absl::StatusOr<int> SendBatch();
+  // Sends one batch, if anything is unsent, and says with it whether that was all.
+  absl::StatusOr<Look> SendBatch();
+  bool Beats() const { return options_.heartbeat_every > absl::ZeroDuration(); }
+  // Says until when the log is complete, where that is due and was not said with entries.
+  absl::Status Beat(const Look& look);
   std::vector<OutboxRow> TrimToBytes(std::vector<OutboxRow> rows) const;
 
   Database& db_;
@@ -118,6 +144,7 @@ class OutboxRelay {
   int64_t looks_ = 0;            // for unsent entries, the running one included
   int64_t last_empty_look_ = 0;  // the number of the last that found none
   OutboxRelayStats stats_;
+  std::chrono::steady_clock::time_point next_beat_;  // of the thread
   std::thread thread_;
 };
 

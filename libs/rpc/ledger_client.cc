@@ -51,11 +51,14 @@ absl::StatusOr<LedgerClient::State*> LedgerClient::Ready() {
 }
 
 absl::StatusOr<std::vector<int64_t>> LedgerClient::AppendEntries(
-    const std::vector<absl::string_view>& entries, const LedgerCall& call) {
+    const std::vector<absl::string_view>& entries, const LedgerCall& call,
+    absl::Time complete_until) {
   ASSIGN_OR_RETURN(State* const state, Ready());
+  const bool heartbeat = complete_until != absl::InfinitePast();
   std::vector<int64_t> indexes;
   indexes.reserve(entries.size());
-  for (size_t next = 0; next < entries.size();) {
+  bool told = false;
+  for (size_t next = 0; next < entries.size() || (heartbeat && !told);) {
     v1::AppendEntriesRequest request;
     request.set_request_id(ids_.New(clock_.Now()).ToString());
     size_t bytes = 0;
@@ -65,6 +68,8 @@ absl::StatusOr<std::vector<int64_t>> LedgerClient::AppendEntries(
       request.add_entries(entries[next].data(), entries[next].size());
       ++next;
     }
+    told = heartbeat && next == entries.size();
+    if (told) request.set_complete_until_us(absl::ToUnixMicros(complete_until));
     v1::AppendEntriesResponse response;
     RETURN_IF_ERROR(outgoing_.Invoke(state->stub, &v1::LedgerService::Stub::AppendEntries, request,
                                      &response, OptionsOf(call)));

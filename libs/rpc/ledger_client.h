@@ -58,16 +58,19 @@ class LedgerClient {
   // Canonical bytes of entries, in order -> their indexes in the log, one each. Any number: sent
   // in calls of at most 1,000 entries and 3 MiB. Repeating it is harmless (the ledger knows event
   // ids). ENTRY_INVALID; REQUEST_ID_REUSED: an event id is in the log with other bytes.
+  // `complete_until` is said with the last of them (AppendEntriesRequest.complete_until_us), or
+  // alone where there are none; the infinite past: it is not said.
   absl::StatusOr<std::vector<int64_t>> AppendEntries(
-      const std::vector<absl::string_view>& entries, const LedgerCall& call = {});
+      const std::vector<absl::string_view>& entries, const LedgerCall& call = {},
+      absl::Time complete_until = absl::InfinitePast());
 
-  // A pg::OutboxRelay::Send.
+  // A pg::OutboxRelay::Send. Only governance's may say until when the log is complete.
   auto OutboxSend() {
-    return [this](const auto& rows) {
+    return [this](const auto& rows, absl::Time complete_until = absl::InfinitePast()) {
       std::vector<absl::string_view> entries;
       entries.reserve(rows.size());
       for (const auto& row : rows) entries.push_back(row.leaf);
-      return AppendEntries(entries);
+      return AppendEntries(entries, {}, complete_until);
     };
   }
 

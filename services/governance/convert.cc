@@ -27,6 +27,10 @@ constexpr int kProbesMax = 16;                       // of one rule
 constexpr int64_t kEpsMax = 10'000'000'000;          // nano-nats
 constexpr int64_t kPoolMax = 1'000'000'000'000'000;  // 10^9 tokens
 constexpr int kDescriptionMaxChars = 2'000;
+constexpr int kCounterpartiesMax = 64;
+constexpr int kKycLevelMax = 3;
+// A verifier's clock may be ahead by so much; a time far in the future would bar all later ones.
+constexpr absl::Duration kSignedAheadMax = absl::Minutes(15);
 
 void CheckText(absl::string_view text, size_t min, size_t max, absl::string_view field,
                FieldErrors& errors) {
@@ -278,6 +282,27 @@ absl::StatusOr<Signed<Agent>> ParseAgent(const common::v1::SignedDocument& proto
   return Signed<Agent>{std::move(opened.document), std::move(a)};
 }
 
+absl::StatusOr<Signed<KycAttestation>> ParseKycAttestation(const common::v1::SignedDocument& proto,
+                                                           absl::Time now) {
+  ASSIGN_OR_RETURN(Signed<v1::KycAttestation> opened, Open<v1::KycAttestation>(proto));
+  const v1::KycAttestation& body = opened.body;
+  FieldErrors errors;
+  KycAttestation a;
+  a.principal = TakeId<PrincipalId>(body.principal_id(), "principal_id", errors);
+  if (body.level() > kKycLevelMax) errors.Add("level", "must be 0 to 3");
+  a.kyc.expires = absl::FromUnixMicros(body.expires_us());
+  a.kyc.signed_at = absl::FromUnixMicros(body.signed_time_us());
+  if (body.expires_us() <= body.signed_time_us() || a.kyc.expires <= now) {
+    errors.Add("expires_us", "must be after signed_time_us and not passed");
+  }
+  if (body.signed_time_us() <= 0 || a.kyc.signed_at > now + kSignedAheadMax) {
+    errors.Add("signed_time_us", "must be at most 15 minutes ahead of the server's clock");
+  }
+  RETURN_IF_ERROR(errors.ToStatus());
+  a.kyc.level = static_cast<int>(body.level());
+  return Signed<KycAttestation>{std::move(opened.document), std::move(a)};
+}
+
 absl::StatusOr<Signed<PauseOrder>> ParsePause(const common::v1::SignedDocument& proto) {
   ASSIGN_OR_RETURN(Signed<v1::AgentPause> opened, Open<v1::AgentPause>(proto));
   FieldErrors errors;
@@ -329,8 +354,13 @@ absl::StatusOr<Signed<Mandate>> ParseMandate(const common::v1::SignedDocument& p
   if (body.budget_per_day_microtokens() < 0 || body.budget_total_microtokens() < 0) {
     errors.Add("budget", "must be >= 0");
   }
-  if (body.counterparty_account_ids_size() > 64) {
+  if (body.counterparty_account_ids_size() > kCounterpartiesMax) {
     errors.Add("counterparty_account_ids", "at most 64");
+  }
+  for (int i = 0; i < body.counterparty_account_ids_size() && i < kCounterpartiesMax; ++i) {
+    m.counterparties.push_back(TakeId<AccountId>(
+        body.counterparty_account_ids(i), absl::StrCat("counterparty_account_ids[", i, "]"),
+        errors));
   }
   if (body.delegation_depth() > 4) errors.Add("delegation_depth", "must be 0 to 4");
   if (body.not_before_us() < 0 || body.expires_us() <= body.not_before_us()) {
@@ -341,6 +371,8 @@ absl::StatusOr<Signed<Mandate>> ParseMandate(const common::v1::SignedDocument& p
   m.expires = absl::FromUnixMicros(body.expires_us());
   m.document = crypto::DocumentDigest(opened.document);
   m.delegation_depth = body.delegation_depth();
+  m.budget_per_day = body.budget_per_day_microtokens();
+  m.budget_total = body.budget_total_microtokens();
   return Signed<Mandate>{std::move(opened.document), std::move(m)};
 }
 
@@ -417,14 +449,17 @@ absl::Status ToProto(const Cooperative& c, const crypto::SignedDocument& genesis
   return absl::OkStatus();
 }
 
-void ToProto(const Principal& p, bool with_name, v1::Principal& out) {
+void ToProto(const Principal& p, bool with_name, absl::Time now, v1::Principal& out) {
   out.set_principal_id(p.id.ToString());
   out.set_kind(static_cast<v1::PrincipalKind>(p.kind));
   if (with_name) out.set_display_name(p.display_name);
   out.set_public_key(p.key.ToString());
-  out.set_kyc_level(p.kyc_level);
+  out.set_kyc_level(KycLevelAt(p.kyc, now));
   out.set_registered_time_us(absl::ToUnixMicros(p.registered));
   out.mutable_entry()->set_event_id(p.event.ToString());
+  if (p.kyc.event.IsZero()) return;
+  out.set_kyc_expires_us(absl::ToUnixMicros(p.kyc.expires));
+  out.mutable_kyc_entry()->set_event_id(p.kyc.event.ToString());
 }
 
 void ToProto(const Agent& a, v1::Agent& out) {

@@ -44,6 +44,14 @@ absl::StatusOr<NewCooperative> ParseGenesis(
 absl::StatusOr<Signed<Principal>> ParsePrincipal(const common::v1::SignedDocument& document);
 absl::StatusOr<Signed<Agent>> ParseAgent(const common::v1::SignedDocument& document);
 
+struct KycAttestation {
+  PrincipalId principal;
+  Kyc kyc;  // without event
+};
+// BAD_REQUEST too where it has expired or was signed more than 15 minutes ahead of `now`.
+absl::StatusOr<Signed<KycAttestation>> ParseKycAttestation(
+    const common::v1::SignedDocument& document, absl::Time now);
+
 struct PauseOrder {
   AgentId agent;
   bool paused = false;
@@ -87,7 +95,7 @@ absl::Status CheckFounderThreshold(const std::vector<crypto::SignedDocument>& do
 // `genesis` is the founding document: the floor stands in it.
 absl::Status ToProto(const Cooperative& cooperative, const crypto::SignedDocument& genesis,
                      v1::Cooperative& out);
-void ToProto(const Principal& principal, bool with_name, v1::Principal& out);
+void ToProto(const Principal& principal, bool with_name, absl::Time now, v1::Principal& out);
 void ToProto(const Agent& agent, v1::Agent& out);
 void ToProto(const Member& member, int64_t current_rules_version, v1::Member& out);
 // `document` is what was signed.

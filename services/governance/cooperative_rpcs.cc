@@ -66,6 +66,19 @@ absl::Status PlanPools(pg::Transaction& tx, const NewCooperative& wanted, Cooper
   return errors.ToStatus();
 }
 
+// Takes a copy of the builder: a transaction may run more than once.
+absl::Status LogChange(pg::Transaction& tx, const Cooperative& cooperative,
+                       const ParameterChange& change, const crypto::SignedDocument& document,
+                       crypto::EntryBuilder entry) {
+  return Log(tx, entry.Cooperative(cooperative.id)
+                     .Subject(cooperative.id)
+                     .AuthorisedBy(cooperative.event)
+                     .U64(tag::kVersion, change.version)
+                     .Text(tag::kParameter, change.name)
+                     .Text(tag::kValue, change.value)
+                     .Document(document));
+}
+
 }  // namespace
 
 grpc::Status GovernanceService::FoundCooperative(grpc::ServerContext* context,
@@ -74,7 +87,13 @@ grpc::Status GovernanceService::FoundCooperative(grpc::ServerContext* context,
   return rpc::Handle(context, env_.calls, [&](const rpc::Call& call) -> absl::Status {
     ASSIGN_OR_RETURN(const NewCooperative wanted, ParseGenesis(request->genesis()));
     EventId event;
-    crypto::EntryBuilder entry = NewEntry(kind::kCooperativeFounded, call, event);
+    const crypto::EntryBuilder entry = NewEntry(kind::kCooperativeFounded, call, event);
+    std::map<std::string, std::pair<EventId, crypto::EntryBuilder>> first_values;
+    for (const auto& [name, value] : wanted.parameters) {
+      EventId changed;
+      crypto::EntryBuilder builder = NewEntry(kind::kParameterChanged, call, changed);
+      first_values.emplace(name, std::make_pair(changed, std::move(builder)));
+    }
     return service::Mutate(env_.db, call, *request, response,
                            [&](pg::Transaction& tx) -> absl::Status {
         Cooperative founded = wanted.cooperative;
@@ -85,15 +104,20 @@ grpc::Status GovernanceService::FoundCooperative(grpc::ServerContext* context,
           RETURN_IF_ERROR(StoreDocument(tx, document));
         }
         RETURN_IF_ERROR(InsertCooperative(tx, founded));
-        for (const auto& [name, value] : wanted.parameters) {
-          RETURN_IF_ERROR(RecordParameter(
-              tx, founded.id, {1, name, value, call.now, founded.genesis, event}));
-        }
         crypto::EntryBuilder once = entry;
         RETURN_IF_ERROR(Log(tx, once.Cooperative(founded.id)
                                     .Subject(founded.id)
                                     .U64(tag::kRulesVersion, founded.rules_version)
                                     .Document(wanted.documents.front())));
+        // The log tells of first values as of later ones: who reads only entries knows them all.
+        for (const auto& [name, first] : first_values) {
+          const auto& [changed, builder] = first;
+          const ParameterChange change{1,        name,
+                                       wanted.parameters.at(name), call.now,
+                                       founded.genesis, changed};
+          RETURN_IF_ERROR(RecordParameter(tx, founded.id, change));
+          RETURN_IF_ERROR(LogChange(tx, founded, change, wanted.documents.front(), builder));
+        }
         return FillCooperative(tx, founded, *response->mutable_cooperative());
     });
   });
@@ -211,14 +235,7 @@ grpc::Status GovernanceService::ChangeParameter(grpc::ServerContext* context,
                                      wanted.value, call.now,
                                      crypto::DocumentDigest(wanted.documents.front()), event};
         RETURN_IF_ERROR(RecordParameter(tx, cooperative.id, change));
-        crypto::EntryBuilder once = entry;
-        RETURN_IF_ERROR(Log(tx, once.Cooperative(cooperative.id)
-                                    .Subject(cooperative.id)
-                                    .AuthorisedBy(cooperative.event)
-                                    .U64(tag::kVersion, version)
-                                    .Text(tag::kParameter, wanted.name)
-                                    .Text(tag::kValue, wanted.value)
-                                    .Document(wanted.documents.front())));
+        RETURN_IF_ERROR(LogChange(tx, cooperative, change, wanted.documents.front(), entry));
         ToProto(change, *response->mutable_change());
         return absl::OkStatus();
     });

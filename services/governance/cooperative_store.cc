@@ -119,6 +119,16 @@ absl::StatusOr<std::vector<Cooperative>> ListCooperatives(pg::Transaction& tx,
   return found;
 }
 
+absl::StatusOr<std::optional<Cooperative>> FindFirstCooperative(pg::Transaction& tx) {
+  // By the order of the log, which is that of the outbox: what the ledger takes for the first.
+  static const std::string sql =
+      std::string(kSelectColumns) + "JOIN outbox USING (event_id) ORDER BY sequence LIMIT 1";
+  ASSIGN_OR_RETURN(const std::optional<pg::Row> row, tx.ExecOptional(sql));
+  if (!row) return std::nullopt;
+  ASSIGN_OR_RETURN(Cooperative first, Load(tx, *row));
+  return first;
+}
+
 absl::StatusOr<bool> NetworkIsFounded(pg::Transaction& tx) {
   ASSIGN_OR_RETURN(const pg::Row row, tx.ExecOne(kNetwork));
   return row.Get<int64_t>("founders") > 0;

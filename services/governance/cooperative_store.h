@@ -23,6 +23,8 @@ absl::StatusOr<std::optional<Cooperative>> FindCooperativeBySlug(pg::Transaction
 // By id, after `after` (empty: from the start); at most `limit`.
 absl::StatusOr<std::vector<Cooperative>> ListCooperatives(pg::Transaction& tx,
                                                           const std::string& after, int limit);
+// The cooperative that founded the network: the one whose founding entry the log has first.
+absl::StatusOr<std::optional<Cooperative>> FindFirstCooperative(pg::Transaction& tx);
 absl::StatusOr<bool> NetworkIsFounded(pg::Transaction& tx);
 absl::StatusOr<std::vector<CooperativeId>> FoundedBy(pg::Transaction& tx,
                                                      const crypto::PublicKey& key);

@@ -47,14 +47,22 @@ struct Cooperative {
   std::vector<PoolAccount> pools;
 };
 
+// What a verifier attested about a principal last.
+struct Kyc {
+  int level = 0;  // as attested; see KycLevelAt for the one in force
+  absl::Time expires = absl::UnixEpoch();
+  absl::Time signed_at = absl::UnixEpoch();  // the epoch: nothing was attested
+  EventId event;
+};
+
 struct Principal {
   PrincipalId id;
   int kind = 0;  // v1.PrincipalKind
   std::string display_name;
   crypto::PublicKey key;
-  int kyc_level = 0;
   absl::Time registered;
   EventId event;
+  Kyc kyc;
 };
 
 struct Agent {
@@ -87,7 +95,11 @@ struct Mandate {
   absl::Time expires;
   absl::Time revoked = absl::UnixEpoch();  // the epoch: it stands
   EventId event;
-  int64_t delegation_depth = 0;  // as signed; read from the document where it is needed later
+  // As signed; read from the document, or by the ledger from the entry, where needed later.
+  int64_t delegation_depth = 0;
+  int64_t budget_per_day = 0;  // micro-tokens
+  int64_t budget_total = 0;    // micro-tokens
+  std::vector<AccountId> counterparties;  // empty: any
 
   bool IsRevoked() const { return revoked != absl::UnixEpoch(); }
 };

@@ -1,6 +1,9 @@
 // The rpcs of governance; one short method each.
 #pragma once
 
+#include <utility>
+#include <vector>
+
 #include "rochdale/governance/v1/governance.grpc.pb.h"
 #include "libs/crypto/entry_builder.h"
 #include "libs/service/log_entry.h"
@@ -21,7 +24,9 @@ namespace v1 = ::rochdale::governance::v1;
 // Thread-safe: no state of its own.
 class GovernanceService final : public v1::GovernanceService::Service {
  public:
-  explicit GovernanceService(const service::Environment& env) : env_(env) {}
+  // `kyc_verifiers`: whose attestations count; empty: the founders of the first cooperative.
+  GovernanceService(const service::Environment& env, std::vector<crypto::PublicKey> kyc_verifiers)
+      : env_(env), kyc_verifiers_(std::move(kyc_verifiers)) {}
 
 #define ROCHDALE_RPC(Name) \
   grpc::Status Name(grpc::ServerContext*, const v1::Name##Request*, v1::Name##Response*) override
@@ -30,6 +35,7 @@ class GovernanceService final : public v1::GovernanceService::Service {
   ROCHDALE_RPC(ListCooperatives);
   ROCHDALE_RPC(RegisterPrincipal);
   ROCHDALE_RPC(GetPrincipal);
+  ROCHDALE_RPC(AttestKyc);
   ROCHDALE_RPC(RegisterAgent);
   ROCHDALE_RPC(GetAgent);
   ROCHDALE_RPC(SetAgentPause);
@@ -59,6 +65,7 @@ class GovernanceService final : public v1::GovernanceService::Service {
   crypto::EntryBuilder NewEntry(uint16_t kind, const rpc::Call& call, EventId& event);
 
   const service::Environment env_;
+  const std::vector<crypto::PublicKey> kyc_verifiers_;
 };
 
 using service::Log;

@@ -1,3 +1,6 @@
+#include <utility>
+
+#include "libs/base/status_macros.h"
 #include "libs/service/single.h"
 #include "services/governance/module.h"
 
@@ -9,9 +12,13 @@ int main(int argc, char** argv) {
   governance.keys = [](pg::Database& db) {
     return std::make_unique<governance::RegisteredKeys>(db);
   };
-  governance.make = [](const service::Environment& env, std::function<int()>)
+  governance::GovernanceFlags own;
+  governance.add_flags = [&own](config::Flags& flags) { own.Add(flags); };
+  governance.make = [&own](const service::Environment& env, std::function<int()>)
       -> absl::StatusOr<service::SingleService::Made> {
-    return service::SingleService::Made{governance::GovernanceModule::Make(env)};
+    ASSIGN_OR_RETURN(governance::GovernanceOptions options, own.Options());
+    return service::SingleService::Made{
+        governance::GovernanceModule::Make(env, std::move(options))};
   };
   return service::RunSingle(argc, argv, governance);
 }

@@ -57,6 +57,25 @@ absl::StatusOr<bool> MaySeeName(pg::Transaction& tx, const rpc::Call& call,
   return false;
 }
 
+// All that the ledger must know of a mandate in order to apply it: it sees the entry only.
+crypto::EntryBuilder& Describe(const Mandate& mandate, crypto::EntryBuilder& entry) {
+  uint64_t actions = 0;
+  for (const int32_t action : mandate.actions) actions |= uint64_t{1} << action;
+  std::string counterparties;
+  for (const AccountId& account : mandate.counterparties) {
+    absl::StrAppend(&counterparties, account.value.AsBytes());
+  }
+  entry.Id(tag::kPrincipal, mandate.principal)
+      .Id(tag::kAgent, mandate.agent)
+      .U64(tag::kActions, actions)
+      .I64(tag::kNotBeforeUs, absl::ToUnixMicros(mandate.not_before))
+      .I64(tag::kExpiresUs, absl::ToUnixMicros(mandate.expires))
+      .U64(tag::kBudgetPerDay, mandate.budget_per_day)
+      .U64(tag::kBudgetTotal, mandate.budget_total);
+  if (!counterparties.empty()) entry.Bytes(tag::kCounterparties, counterparties);
+  return entry;
+}
+
 // One membership step: what is allowed, the next state, and its entry.
 struct Step {
   uint16_t kind;
@@ -127,7 +146,7 @@ grpc::Status GovernanceService::RegisterPrincipal(grpc::ServerContext* context,
                                   .Bytes(tag::kRegisteredKey, principal.key.AsBytes())
                                   .U64(tag::kPrincipalType, principal.kind)
                                   .Document(wanted.document)));
-      ToProto(principal, true, *response->mutable_principal());
+      ToProto(principal, true, call.now, *response->mutable_principal());
       return absl::OkStatus();
     });
   });
@@ -143,7 +162,7 @@ grpc::Status GovernanceService::GetPrincipal(grpc::ServerContext* context,
       ASSIGN_OR_RETURN(const Principal found, NeedPrincipal(tx, id));
       ASSIGN_OR_RETURN(const bool may_see_name, MaySeeName(tx, call, found));
       response->Clear();
-      ToProto(found, may_see_name, *response->mutable_principal());
+      ToProto(found, may_see_name, call.now, *response->mutable_principal());
       return absl::OkStatus();
     });
   });
@@ -218,6 +237,7 @@ grpc::Status GovernanceService::SetAgentPause(grpc::ServerContext* context,
       crypto::EntryBuilder once = entry;
       RETURN_IF_ERROR(Log(tx, once.Subject(agent.id)
                                   .AuthorisedBy(agent.event)
+                                  .Id(tag::kPrincipal, agent.principal)
                                   .Text(tag::kReason, wanted.body.reason)
                                   .Document(wanted.document)));
       ToProto(agent, *response->mutable_agent());
@@ -413,13 +433,11 @@ grpc::Status GovernanceService::GrantMandate(grpc::ServerContext* context,
       RETURN_IF_ERROR(StoreDocument(tx, wanted.document));
       RETURN_IF_ERROR(PutMandate(tx, mandate, call.now));
       crypto::EntryBuilder once = entry;
-      RETURN_IF_ERROR(Log(tx, once.Cooperative(cooperative.id)
-                                  .Subject(mandate.id)
-                                  .AuthorisedBy(member->event)
-                                  .Id(tag::kPrincipal, mandate.principal)
-                                  .Id(tag::kAgent, mandate.agent)
-                                  .I64(tag::kExpiresUs, absl::ToUnixMicros(mandate.expires))
-                                  .Document(wanted.document)));
+      once.Cooperative(cooperative.id)
+          .Subject(mandate.id)
+          .AuthorisedBy(member->event)
+          .Document(wanted.document);
+      RETURN_IF_ERROR(Log(tx, Describe(mandate, once)));
       return ToProto(mandate, wanted.document, *response->mutable_mandate());
     });
   });
@@ -446,6 +464,8 @@ grpc::Status GovernanceService::RevokeMandate(grpc::ServerContext* context,
         RETURN_IF_ERROR(Log(tx, once.Cooperative(mandate->cooperative)
                                     .Subject(mandate->id)
                                     .AuthorisedBy(mandate->event)
+                                    .Id(tag::kPrincipal, mandate->principal)
+                                    .Id(tag::kAgent, mandate->agent)
                                     .Document(wanted.document)));
       }
       return ToProto(*mandate, *granted, *response->mutable_mandate());

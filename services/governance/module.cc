@@ -1,5 +1,8 @@
 #include "services/governance/module.h"
 
+#include <utility>
+
+#include "absl/strings/str_cat.h"
 #include "libs/base/status_macros.h"
 #include "libs/pg/database.h"
 #include "libs/pg/outbox.h"
@@ -23,20 +26,46 @@ absl::StatusOr<std::optional<rpc::RegisteredKey>> RegisteredKeys::Lookup(
   return found;
 }
 
+void GovernanceFlags::Add(config::Flags& flags) {
+  flags.List("kyc-verifiers",
+             "public keys (64 hex digits) whose KYC attestations count; none: the founders of the "
+             "network's first cooperative",
+             &kyc_verifiers_);
+  flags.Duration("heartbeat-every", "how often the ledger is told that it knows everything",
+                 absl::Milliseconds(100), absl::Seconds(10), &heartbeat_every_);
+}
+
+absl::StatusOr<GovernanceOptions> GovernanceFlags::Options() const {
+  GovernanceOptions options;
+  for (const std::string& text : kyc_verifiers_) {
+    absl::StatusOr<crypto::PublicKey> key = crypto::PublicKey::Parse(text);
+    if (!key.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat("--kyc-verifiers: not a key: ", text));
+    }
+    options.kyc_verifiers.push_back(*key);
+  }
+  options.heartbeat_every = heartbeat_every_;
+  return options;
+}
+
 struct GovernanceModule::Parts {
-  explicit Parts(const service::Environment& env) : service(env) {}
+  Parts(const service::Environment& env, const GovernanceOptions& options)
+      : service(env, options.kyc_verifiers) {}
   GovernanceService service;
   std::unique_ptr<rpc::LedgerClient> ledger;
   std::unique_ptr<pg::OutboxRelay> relay;
   std::unique_ptr<GenesisFunding> funding;
 };
 
-std::unique_ptr<GovernanceModule> GovernanceModule::Make(const service::Environment& env) {
-  return std::unique_ptr<GovernanceModule>(new GovernanceModule(env));
+std::unique_ptr<GovernanceModule> GovernanceModule::Make(const service::Environment& env,
+                                                         GovernanceOptions options) {
+  return std::unique_ptr<GovernanceModule>(new GovernanceModule(env, std::move(options)));
 }
 
-GovernanceModule::GovernanceModule(const service::Environment& env)
-    : env_(env), parts_(std::make_unique<Parts>(env_)) {}
+GovernanceModule::GovernanceModule(const service::Environment& env, GovernanceOptions options)
+    : env_(env),
+      options_(std::move(options)),
+      parts_(std::make_unique<Parts>(env_, options_)) {}
 
 GovernanceModule::~GovernanceModule() { Stop(); }
 
@@ -45,8 +74,10 @@ std::vector<grpc::Service*> GovernanceModule::grpc_services() { return {&parts_-
 absl::Status GovernanceModule::Start() {
   parts_->ledger =
       std::make_unique<rpc::LedgerClient>(env_.channel, env_.outgoing, env_.ids, env_.clock);
+  pg::OutboxRelayOptions relay;
+  relay.heartbeat_every = options_.heartbeat_every;
   parts_->relay =
-      std::make_unique<pg::OutboxRelay>(env_.db, env_.clock, parts_->ledger->OutboxSend());
+      std::make_unique<pg::OutboxRelay>(env_.db, env_.clock, parts_->ledger->OutboxSend(), relay);
   parts_->funding = std::make_unique<GenesisFunding>(env_, *parts_->ledger);
   return absl::OkStatus();
 }

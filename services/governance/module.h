@@ -2,7 +2,13 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "libs/config/flags.h"
+#include "libs/crypto/ed25519.h"
 #include "libs/rpc/auth.h"
 #include "libs/service/module.h"
 
@@ -19,9 +25,30 @@ class RegisteredKeys final : public rpc::KeyDirectory {
   pg::Database& db_;
 };
 
+struct GovernanceOptions {
+  // Whose KYC attestations count; empty: those of the founders of the network's first cooperative.
+  std::vector<crypto::PublicKey> kyc_verifiers;
+  // The ledger is told at least so often until when it knows everything; debits stop once that is
+  // older than ledger.authority_age_max_ms. At most 10 s.
+  absl::Duration heartbeat_every = absl::Seconds(5);
+};
+
+// Fills the options from flags: --kyc-verifiers, --heartbeat-every.
+class GovernanceFlags {
+ public:
+  void Add(config::Flags& flags);
+  // INVALID_ARGUMENT where a key is not one.
+  absl::StatusOr<GovernanceOptions> Options() const;
+
+ private:
+  std::vector<std::string> kyc_verifiers_;
+  absl::Duration heartbeat_every_ = GovernanceOptions().heartbeat_every;
+};
+
 class GovernanceModule final : public service::Module {
  public:
-  static std::unique_ptr<GovernanceModule> Make(const service::Environment& env);
+  static std::unique_ptr<GovernanceModule> Make(const service::Environment& env,
+                                                GovernanceOptions options = {});
   ~GovernanceModule() override;
 
   std::vector<grpc::Service*> grpc_services() override;
@@ -30,10 +57,11 @@ class GovernanceModule final : public service::Module {
   absl::Status Ready() override;
 
  private:
-  explicit GovernanceModule(const service::Environment& env);
+  GovernanceModule(const service::Environment& env, GovernanceOptions options);
 
   struct Parts;
   const service::Environment env_;
+  const GovernanceOptions options_;
   std::unique_ptr<Parts> parts_;
 };
 

@@ -1,5 +1,6 @@
 #include "services/governance/registry_store.h"
 
+#include "absl/strings/str_cat.h"
 #include "libs/base/errors.h"
 #include "libs/base/status_macros.h"
 #include "libs/pg/rows.h"
@@ -21,10 +22,14 @@ constexpr char kFindKey[] = "SELECT principal_id, agent_id FROM keys WHERE publi
 constexpr char kInsertPrincipal[] = R"sql(
   INSERT INTO principals (principal_id, kind, display_name, public_key, kyc_level, registered_us,
                           event_id)
-  VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING)sql";
+  VALUES ($1, $2, $3, $4, 0, $5, $6) ON CONFLICT DO NOTHING)sql";
 constexpr char kFindPrincipal[] = R"sql(
-  SELECT principal_id, kind, display_name, public_key, kyc_level, registered_us, event_id
+  SELECT principal_id, kind, display_name, public_key, registered_us, event_id, kyc_level,
+         kyc_expires_us, kyc_signed_us, kyc_event_id
   FROM principals WHERE principal_id = $1)sql";
+constexpr char kSetKyc[] = R"sql(
+  UPDATE principals SET kyc_level = $2, kyc_expires_us = $3, kyc_signed_us = $4, kyc_event_id = $5
+  WHERE principal_id = $1)sql";
 constexpr char kInsertAgent[] = R"sql(
   INSERT INTO agents (agent_id, principal_id, public_key, display_name, paused, registered_us,
                       event_id)
@@ -39,6 +44,22 @@ absl::Status ClaimKey(pg::Transaction& tx, const crypto::PublicKey& key,
   ASSIGN_OR_RETURN(const int64_t claimed, tx.ExecAffected(kClaimKey, key, principal, agent));
   if (claimed == 0) return Error("KEY_IN_USE", "this public key is registered already");
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<Principal>> OptionalPrincipal(
+    absl::StatusOr<std::optional<pg::Row>> found) {
+  RETURN_IF_ERROR(found.status());
+  if (!*found) return std::nullopt;
+  const pg::Row& row = **found;
+  return Principal{row.Get<PrincipalId>("principal_id"),
+                   row.Get<int32_t>("kind"),
+                   row.Get<std::string>("display_name"),
+                   row.Get<crypto::PublicKey>("public_key"),
+                   row.Get<absl::Time>("registered_us"),
+                   row.Get<EventId>("event_id"),
+                   {row.Get<int32_t>("kyc_level"), row.Get<absl::Time>("kyc_expires_us"),
+                    row.Get<absl::Time>("kyc_signed_us"),
+                    row.Get<std::optional<EventId>>("kyc_event_id").value_or(EventId{})}};
 }
 
 }  // namespace
@@ -62,19 +83,24 @@ absl::Status InsertPrincipal(pg::Transaction& tx, const Principal& p) {
   RETURN_IF_ERROR(ClaimKey(tx, p.key, p.id, std::nullopt));
   ASSIGN_OR_RETURN(const int64_t inserted,
                    tx.ExecAffected(kInsertPrincipal, p.id, p.kind, p.display_name, p.key,
-                                   p.kyc_level, p.registered, p.event));
+                                   p.registered, p.event));
   if (inserted == 0) return Error("ALREADY_EXISTS", "a principal with this id exists");
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::optional<Principal>> FindPrincipal(pg::Transaction& tx,
                                                        const PrincipalId& id) {
-  ASSIGN_OR_RETURN(const std::optional<pg::Row> row, tx.ExecOptional(kFindPrincipal, id));
-  if (!row) return std::nullopt;
-  return Principal{row->Get<PrincipalId>("principal_id"), row->Get<int32_t>("kind"),
-                   row->Get<std::string>("display_name"),
-                   row->Get<crypto::PublicKey>("public_key"), row->Get<int32_t>("kyc_level"),
-                   row->Get<absl::Time>("registered_us"), row->Get<EventId>("event_id")};
+  return OptionalPrincipal(tx.ExecOptional(kFindPrincipal, id));
+}
+
+absl::StatusOr<std::optional<Principal>> FindPrincipalForUpdate(pg::Transaction& tx,
+                                                                const PrincipalId& id) {
+  static const std::string sql = absl::StrCat(kFindPrincipal, " FOR UPDATE");
+  return OptionalPrincipal(tx.ExecOptional(sql, id));
+}
+
+absl::Status SetKyc(pg::Transaction& tx, const PrincipalId& id, const Kyc& kyc) {
+  return tx.Exec(kSetKyc, id, kyc.level, kyc.expires, kyc.signed_at, kyc.event).status();
 }
 
 absl::Status InsertAgent(pg::Transaction& tx, const Agent& a) {

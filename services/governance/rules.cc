@@ -38,6 +38,14 @@ Authority CheckAuthority(const AuthorityFacts& facts, int action, absl::Time now
   return {true, ""};
 }
 
+int KycLevelAt(const Kyc& kyc, absl::Time now) { return now < kyc.expires ? kyc.level : 0; }
+
+absl::Status MayAttest(const Kyc& last, const Kyc& wanted) {
+  if (wanted.signed_at > last.signed_at) return absl::OkStatus();
+  return Error("KYC_ATTESTATION_STALE",
+               "an attestation that was signed at the same time or later is known");
+}
+
 absl::Status CheckMandateLimits(const Mandate& mandate, const config::ParameterSet& parameters) {
   FieldErrors errors;
   const absl::Duration longest = parameters.Duration("mandate.max_duration_ms");

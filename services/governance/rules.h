@@ -31,6 +31,13 @@ struct Authority {
 // MANDATE_EXPIRED. A mandate holds from not_before (inclusive) to expires (exclusive).
 Authority CheckAuthority(const AuthorityFacts& facts, int action, absl::Time now);
 
+// The level in force: what was attested until it expires (exclusive), 0 from then on.
+int KycLevelAt(const Kyc& kyc, absl::Time now);
+
+// KYC_ATTESTATION_STALE unless `wanted` was signed after what was attested last: so an old document
+// that anybody holds cannot bring back the level it gave.
+absl::Status MayAttest(const Kyc& last, const Kyc& wanted);
+
 // BAD_REQUEST where a mandate is longer or may be handed on further than the cooperative allows
 // (mandate.max_duration_ms, mandate.max_delegation_depth).
 absl::Status CheckMandateLimits(const Mandate& mandate, const config::ParameterSet& parameters);

@@ -238,7 +238,14 @@ absl::StatusOr<AppendEntries> ParseAppendEntries(const v1::AppendEntriesRequest&
   AppendEntries append;
   Uuid request_id;
   ParseId(request.request_id(), "request_id", errors, request_id);
-  CheckCount(request.entries_size(), kAppendMax, "entries", errors);
+  const bool heartbeat = request.complete_until_us() != 0;
+  if (heartbeat && (request.complete_until_us() < 0 || caller.service != "governance")) {
+    errors.Add("complete_until_us", "only governance says until when the log is complete");
+  }
+  // A heartbeat may come with nothing new.
+  if (!heartbeat || request.entries_size() > 0) {
+    CheckCount(request.entries_size(), kAppendMax, "entries", errors);
+  }
   RETURN_IF_ERROR(errors.ToStatus());
   append.entries.reserve(request.entries_size());
   for (int i = 0; i < request.entries_size(); ++i) {

@@ -18,6 +18,7 @@ absl::StatusOr<config::Outcome> ParseFlags(int argc, const char* const* argv,
   flags.Text("log-origin", "name of the log in its checkpoints; cannot be changed later",
              &c.log_origin);
   flags.Int("workers", "attribution worker processes; 0: one per core", 0, 256, &c.workers);
+  c.governance.Add(flags);
   flags.Bool("fsync", "false: a crash of the machine may lose data; for tests", &c.fsync);
   flags.Choice("log-level", "lowest level that is logged", {"debug", "info", "warning", "error"},
                &c.log_level);

@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "libs/config/flags.h"
 #include "libs/service/service_identity.h"
+#include "services/governance/module.h"
 
 namespace rochdale::standalone {
 
@@ -21,6 +22,7 @@ struct StandaloneConfig {
   service::ServiceIdentityConfig identity;  // of services that stand apart, and of the witness
   std::string log_origin = "rochdale.local/log";
   int64_t workers = 0;
+  governance::GovernanceFlags governance;
   bool fsync = true;
   std::string log_level = "info";
 };

@@ -97,7 +97,9 @@ absl::Status ServeAll(const StandaloneConfig& config, service::Foundations& foun
                    service::LoadOrMakeKey(config.data_dir + "/ledger/log.key"));
   ledger_options.origin = config.log_origin;
   const auto ledger_module = ledger::LedgerModule::Make(ledger_options, environment("ledger"));
-  const auto governance_module = governance::GovernanceModule::Make(environment("governance"));
+  ASSIGN_OR_RETURN(governance::GovernanceOptions governance_options, config.governance.Options());
+  const auto governance_module = governance::GovernanceModule::Make(
+      environment("governance"), std::move(governance_options));
   ASSIGN_OR_RETURN(const auto filter_module, filter::FilterModule::Make(environment("filter")));
   attribution::AttributionOptions attribution_options;
   ASSIGN_OR_RETURN(attribution_options.server_secret,

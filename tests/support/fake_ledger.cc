@@ -29,7 +29,12 @@ grpc::Status FakeLedger::AppendEntries(grpc::ServerContext*,
     for (const std::string& bytes : request->entries()) {
       const crypto::Entry entry = crypto::DecodeEntry(bytes).value();
       const int64_t next = static_cast<int64_t>(log_.size());
-      response->add_log_indexes(log_.emplace(entry.event_id.ToString(), next).first->second);
+      const auto [place, fresh] = log_.emplace(entry.event_id.ToString(), next);
+      if (fresh) entries_.push_back(entry);
+      response->add_log_indexes(place->second);
+    }
+    if (request->complete_until_us() != 0) {
+      complete_until_.push_back(request->complete_until_us());
     }
   });
 }
@@ -143,6 +148,16 @@ std::map<std::string, v1::Account> FakeLedger::accounts() {
 size_t FakeLedger::entries() {
   std::lock_guard lock(mutex_);
   return log_.size();
+}
+
+std::vector<crypto::Entry> FakeLedger::log() {
+  std::lock_guard lock(mutex_);
+  return entries_;
+}
+
+std::vector<int64_t> FakeLedger::complete_until() {
+  std::lock_guard lock(mutex_);
+  return complete_until_;
 }
 
 int FakeLedger::calls(const std::string& rpc) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "libs/crypto/entry.h"
 #include "rochdale/ledger/v1/ledger.grpc.pb.h"
 #include "tests/support/service_fixture.h"
 
@@ -38,6 +39,8 @@ class FakeLedger final : public ledger::v1::LedgerService::Service {
   std::vector<ledger::v1::Transfer> posted();  // in order
   std::map<std::string, ledger::v1::Account> accounts();
   size_t entries();                            // different ones
+  std::vector<crypto::Entry> log();            // the different ones, in order
+  std::vector<int64_t> complete_until();       // every one that was said, in order
   int calls(const std::string& rpc);
   // Transfers whose authorising entry was not in the log when they were posted.
   std::vector<std::string> unauthorised();
@@ -48,6 +51,8 @@ class FakeLedger final : public ledger::v1::LedgerService::Service {
 
   std::mutex mutex_;
   std::map<std::string, int64_t> log_;  // event id -> index
+  std::vector<crypto::Entry> entries_;
+  std::vector<int64_t> complete_until_;
   std::map<std::string, std::string> opened_;  // request id -> content
   std::map<std::string, ledger::v1::Account> accounts_;
   std::map<std::string, ledger::v1::Transfer> by_id_;

@@ -6,10 +6,10 @@
 
 namespace rochdale::governance::testing {
 
-World::World() : f("governance", {Migrations()}), keys(f.db()) {
+World::World(GovernanceOptions options) : f("governance", {Migrations()}), keys(f.db()) {
   f.directory.SetNext(&keys);
   f.AddFake("ledger", &ledger);
-  f.Serve(GovernanceModule::Make(f.environment()));
+  f.Serve(GovernanceModule::Make(f.environment(), std::move(options)));
   anyone = std::make_unique<Client<Stub>>(f.Anonymous<Stub>());
   filter = std::make_unique<Client<Stub>>(f.AsService<Stub>("filter"));
 }
@@ -144,6 +144,23 @@ v1::RevokeMandateRequest World::Revoking(const std::string& mandate, const Perso
   v1::RevokeMandateRequest request;
   request.set_request_id(f.NewId());
   *request.mutable_revocation() = Sign(principal.key, revocation);
+  return request;
+}
+
+v1::KycAttestation World::Attestation(const Person& person, uint32_t level) {
+  v1::KycAttestation attestation;
+  attestation.set_principal_id(person.id.ToString());
+  attestation.set_level(level);
+  attestation.set_signed_time_us(f.NowUs());
+  attestation.set_expires_us(f.NowUs() + absl::ToInt64Microseconds(absl::Hours(1)));
+  return attestation;
+}
+
+v1::AttestKycRequest World::Attesting(const v1::KycAttestation& attestation,
+                                      const crypto::KeyPair& verifier) {
+  v1::AttestKycRequest request;
+  request.set_request_id(f.NewId());
+  *request.mutable_attestation() = Sign(verifier, attestation);
   return request;
 }
 

@@ -22,7 +22,7 @@ using rochdale::testing::Person;
 using rochdale::testing::Sign;
 
 struct World {
-  World();
+  explicit World(GovernanceOptions options = {});
   ~World() { f.Stop(); }
 
   // ---- Documents ----
@@ -44,6 +44,10 @@ struct World {
   v1::LeaveCooperativeRequest Leaving(const std::string& cooperative, const Person& person);
   v1::GrantMandateRequest Granting(const v1::Mandate& mandate, const Person& principal);
   v1::RevokeMandateRequest Revoking(const std::string& mandate, const Person& principal);
+  // Signed now; holds for an hour.
+  v1::KycAttestation Attestation(const Person& person, uint32_t level);
+  v1::AttestKycRequest Attesting(const v1::KycAttestation& attestation,
+                                 const crypto::KeyPair& verifier);
   v1::SetAgentPauseRequest Pausing(const Agent& agent, bool paused, const Person& by);
   v1::ChangeParameterRequest Changing(const std::string& cooperative, const std::string& name,
                                       const std::string& value, int64_t expected_version,

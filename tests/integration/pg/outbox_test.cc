@@ -62,7 +62,7 @@ class FakeLog {
     return indexes;
   }
   OutboxRelay::Send Send() {
-    return [this](const std::vector<OutboxRow>& rows) { return Append(rows); };
+    return [this](const std::vector<OutboxRow>& rows, absl::Time) { return Append(rows); };
   }
   void SetFailing(bool failing) {
     std::lock_guard lock(mutex_);
@@ -217,7 +217,7 @@ TEST_CASE("an acknowledgement that does not count right marks nothing") {
   options.backoff_min = absl::Milliseconds(5);
   OutboxRelay relay(
       db, clock,
-      [&](const std::vector<OutboxRow>&) {
+      [&](const std::vector<OutboxRow>&, absl::Time) {
         ++calls;
         return std::vector<int64_t>{};
       },
