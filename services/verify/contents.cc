@@ -73,16 +73,24 @@ const std::vector<Content>& Contents() {
        {{"pool_id", kSubject}, {"cooperative_id", kCooperative}}, true},
       {kind::kEpochClosed, "rochdale.payout.v1.EpochClosing",
        {{"epoch_id", kSubject}, {"pool_id", tag::kPool}}, true},
+      {kind::kAccountChanged, "rochdale.ledger.v1.AccountOrder",
+       {{"account_id", kSubject}}, false},
       {kind::kTransferPosted, "rochdale.ledger.v1.TransferOrder", {}, false},  // see money.cc
+      {kind::kTransferPosted, "rochdale.ledger.v1.ConversionOrder", {}, false},
   };
   return *contents;
 }
 
-const Content* Find(uint16_t kind) {
+// Of entries of the kind, with a document of this type if there may be one; null where it does not
+// matter what is signed.
+const Content* Find(uint16_t kind, absl::string_view type) {
+  const Content* of_kind = nullptr;
   for (const Content& content : Contents()) {
-    if (content.kind == kind) return &content;
+    if (content.kind != kind) continue;
+    if (content.type == type) return &content;
+    of_kind = &content;
   }
-  return nullptr;
+  return of_kind;
 }
 
 // As the text that a body has for it.
@@ -125,6 +133,12 @@ absl::Status CheckBody(const Content& content, const Entry& entry, const std::st
       return absl::DataLossError(absl::StrCat("its document has another ", member.field));
     }
   }
+  if (entry.kind == kind::kAccountChanged) {
+    const std::string status = ProtoText(body, "status"), number = TextAt(entry, tag::kStatus);
+    const bool same = status == number || (number == "3" && status == "ACCOUNT_STATUS_CLOSING") ||
+                      (number == "4" && status == "ACCOUNT_STATUS_CLOSED");
+    return same ? absl::OkStatus() : absl::DataLossError("its document asks for another status");
+  }
   if (entry.kind != kind::kParameterChanged) return absl::OkStatus();
   const nlohmann::json& value = ProtoMessage(body, "value");
   if (ProtoText(value, "name") != TextAt(entry, tag::kParameter) ||
@@ -155,7 +169,7 @@ void CheckContents(const Log& log, const Documents& documents, Report& report) {
     if (entry.kind == kind::kUpdateCommitted) {
       check.Need(IsMandated(log, entry), where, "its agent had no mandate for it");
     }
-    const Content* content = Find(entry.kind);
+    const Content* content = Find(entry.kind, TextAt(entry, tag::kDocumentType));
     const auto digest = entry.DigestAt(tag::kDocumentDigest);
     if (content == nullptr || !digest.ok()) continue;
     check.Need(TextAt(entry, tag::kDocumentType) == content->type, where,

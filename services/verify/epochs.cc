@@ -14,8 +14,8 @@
 #include "libs/crypto/deterministic_id.h"
 #include "libs/crypto/entry_kinds.h"
 #include "libs/crypto/merkle.h"
+#include "libs/replay/books.h"
 #include "services/verify/json.h"
-#include "services/verify/money.h"
 #include "services/verify/proto_json.h"
 
 namespace rochdale::verify {
@@ -262,7 +262,7 @@ void CheckPayments(const Log& log, Epochs& epochs, Check& check) {
   std::map<EventId, std::vector<const Entry*>> rewards;  // by the statement that allows them
   for (const size_t i : log.OfKind(kind::kTransferPosted)) {
     const Entry& transfer = log.at(i);
-    const bool reward = transfer.U64(tag::kTransferKind).value_or(0) == kRewardKind;
+    const bool reward = transfer.U64(tag::kTransferKind).value_or(0) == replay::kRewardKind;
     const Entry* author = log.Find(transfer.authorised_by);
     const bool by_statement = author != nullptr && author->kind == kind::kStatementIssued;
     check.Need(reward == by_statement, NameOf(log, transfer),

@@ -1,16 +1,12 @@
 #include "services/verify/log.h"
 
-#include <algorithm>
-#include <map>
 #include <set>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "libs/base/status_macros.h"
 #include "libs/crypto/entry_kinds.h"
 #include "libs/crypto/merkle.h"
-#include "libs/crypto/tile.h"
 #include "services/verify/manifest.h"
 
 namespace rochdale::verify {
@@ -19,124 +15,85 @@ namespace {
 namespace kind = crypto::kind;
 namespace tag = crypto::tag;
 
-using crypto::Digest;
-
-constexpr char kCheckpoint[] = "log/checkpoint";
-constexpr uint64_t kTileBytesMax = 256 * (crypto::kEntryMaxBytes + 2);
-
-// Every perfect subtree of the log: [level][index].
-using Nodes = std::vector<std::vector<Digest>>;
-
-crypto::NodeReader ReaderOf(const Nodes& nodes) {
-  return [&nodes](int level, uint64_t index) -> absl::StatusOr<Digest> {
-    if (level >= static_cast<int>(nodes.size()) || index >= nodes[level].size()) {
-      return absl::OutOfRangeError("the node lies beyond the tree");
-    }
-    return nodes[level][index];
-  };
-}
-
-void CheckWitness(const Bundle& bundle, const std::string& note, Check& check) {
-  constexpr char kFile[] = "log/witness.vkey";
-  if (!bundle.Has(kFile)) return;
-  const auto text = bundle.Read(kFile, 4096);
-  if (!check.Need(text.status(), kFile)) return;
-  const auto key = ParseKeyFile(*text);
-  if (!check.Need(key.status(), kFile)) return;
+void CheckCosigned(const std::string& note, const crypto::NoteKey& witness,
+                   const std::string& where, Check& check) {
   const auto parsed = crypto::ParseNote(note);
-  if (parsed.ok()) check.Need(crypto::VerifyCosignature(*parsed, *key).status(), kCheckpoint);
+  if (!parsed.ok()) return;  // said where it was opened
+  const auto cosigned = crypto::VerifyCosignature(*parsed, witness);
+  if (!cosigned.ok()) {
+    check.Fail(where, absl::StrCat("no cosignature of ", witness.name, ": ",
+                                   cosigned.status().message()));
+  }
 }
 
-absl::StatusOr<crypto::Checkpoint> ReadCheckpoint(const Bundle& bundle, const std::string& path,
-                                                  const crypto::NoteKey& origin) {
-  ASSIGN_OR_RETURN(const std::string bytes, bundle.Read(path, crypto::kNoteMaxBytes));
-  ASSIGN_OR_RETURN(const crypto::Checkpoint checkpoint, crypto::OpenCheckpoint(bytes, origin));
+void CheckWitnesses(const Bundle& bundle, const TreePlace& place, const LogKeys& keys,
+                    Check& check) {
+  const std::string where = absl::StrCat(place.base, "checkpoint");
+  const auto note = bundle.Read(where, crypto::kNoteMaxBytes);
+  if (!note.ok()) return;
+  const std::string file = absl::StrCat(place.base, "witness.vkey");
+  if (bundle.Has(file)) {
+    const auto text = bundle.Read(file, 4096);
+    if (!check.Need(text.status(), file)) return;
+    const auto key = ParseKeyFile(*text);
+    if (check.Need(key.status(), file)) CheckCosigned(*note, *key, where, check);
+  }
+  for (const crypto::NoteKey& witness : keys.witnesses) {
+    CheckCosigned(*note, witness, where, check);
+  }
+}
+
+absl::StatusOr<crypto::Checkpoint> OpenHead(const std::string& note,
+                                            const crypto::NoteKey& origin) {
+  ASSIGN_OR_RETURN(const crypto::Checkpoint checkpoint, crypto::OpenCheckpoint(note, origin));
   if (checkpoint.size == 0 || checkpoint.size >= crypto::kTreeMaxSize) {
     return absl::InvalidArgumentError("a log has entries");
   }
   return checkpoint;
 }
 
-// The tiles that a tree of this size has, if they are there and no others are.
-bool CheckTileNames(const Bundle& bundle, uint64_t size, Check& check) {
-  const std::vector<std::string> names = bundle.NamesIn("log/tile");
-  // Before the list of a hostile size is made.
-  if (!check.Need(size / crypto::kTileWidth <= names.size(), kCheckpoint,
-                  absl::StrCat("the tiles of ", size, " entries are not there"))) {
-    return false;
-  }
-  std::set<std::string> wanted;
-  for (const crypto::Tile& tile : crypto::TilesOf(size)) {
-    const std::string path = absl::StrCat("log/", tile.Path());
-    check.Need(bundle.Has(path), path, "it is missing");
-    wanted.insert(path);
-  }
-  for (const std::string& name : names) {
-    const std::string path = absl::StrCat("log/tile/", name);
-    check.Need(wanted.contains(path), path, "no tile of this tree is called so");
-  }
-  return check.ok();
+absl::StatusOr<crypto::Checkpoint> ReadCheckpoint(const Bundle& bundle, const std::string& path,
+                                                  const crypto::NoteKey& origin) {
+  ASSIGN_OR_RETURN(const std::string bytes, bundle.Read(path, crypto::kNoteMaxBytes));
+  return OpenHead(bytes, origin);
 }
 
-// Entries in order; the tree's nodes with them.
-absl::StatusOr<std::vector<std::string>> ReadEntries(const Bundle& bundle, uint64_t size,
-                                                     crypto::Frontier& tree, Nodes& nodes) {
-  std::vector<std::string> leaves;
-  const auto keep = [&nodes](int level, uint64_t, const Digest& hash) {
-    if (level >= static_cast<int>(nodes.size())) nodes.resize(level + 1);
-    nodes[level].push_back(hash);
-  };
-  for (const crypto::Tile& tile : crypto::TilesOf(size)) {
-    if (!tile.entries) continue;
-    const std::string path = absl::StrCat("log/", tile.Path());
-    ASSIGN_OR_RETURN(const std::string bytes, bundle.Read(path, kTileBytesMax));
-    auto entries = crypto::ParseEntryBundle(tile, bytes);
-    if (!entries.ok()) {
-      return absl::InvalidArgumentError(absl::StrCat(path, ": ", entries.status().message()));
-    }
-    for (std::string& entry : *entries) {
-      tree.Append(crypto::LeafHash(entry), keep);
-      leaves.push_back(std::move(entry));
-    }
+// Whether an earlier head is one of this very log.
+void CheckEarlierHead(const crypto::Checkpoint& earlier, const crypto::Checkpoint& last,
+                      const Tree& tree, const std::string& where, Check& check) {
+  if (!check.Need(earlier.size <= last.size, where, "it is beyond the log as it is here")) return;
+  const auto root = crypto::TreeRoot(earlier.size, tree.Nodes());
+  if (!check.Need(root.status(), where)) return;
+  if (!check.Need(*root == earlier.root, where,
+                  "the log's entries had another root at this size")) {
+    return;
   }
-  return leaves;
+  const auto proof = crypto::ConsistencyProof(earlier.size, last.size, tree.Nodes());
+  if (!check.Need(proof.status(), where)) return;
+  check.Need(crypto::VerifyConsistency(earlier.size, last.size, earlier.root, last.root, *proof),
+             where);
 }
 
-void CheckTiles(const Bundle& bundle, uint64_t size, const Nodes& nodes, Check& check) {
-  for (const crypto::Tile& tile : crypto::TilesOf(size)) {
-    if (tile.entries) continue;
-    const std::string path = absl::StrCat("log/", tile.Path());
-    const auto bytes = bundle.Read(path, kTileBytesMax);
-    if (!check.Need(bytes.status(), path)) continue;
-    const auto wanted = crypto::HashTileBytes(tile, ReaderOf(nodes));
-    if (!check.Need(wanted.status(), path)) continue;
-    check.Need(*bytes == *wanted, path, "its hashes are not those of the entries");
-  }
-}
-
-void CheckEarlier(const Bundle& bundle, const crypto::NoteKey& origin,
-                  const crypto::Checkpoint& last, const Nodes& nodes, Check& check) {
-  std::map<uint64_t, Digest> roots;
-  for (const std::string& name : bundle.NamesIn("log/checkpoints")) {
-    const std::string path = absl::StrCat("log/checkpoints/", name);
-    const auto checkpoint = ReadCheckpoint(bundle, path, origin);
+void CheckEarlier(const Bundle& bundle, const TreePlace& place, const LogKeys& keys,
+                  const crypto::Checkpoint& last, const Tree& tree, Check& check) {
+  size_t count = 0;
+  const std::string folder = absl::StrCat(place.base, "checkpoints");
+  for (const std::string& name : bundle.NamesIn(folder)) {
+    const std::string path = absl::StrCat(folder, "/", name);
+    const auto checkpoint = ReadCheckpoint(bundle, path, keys.origin);
     if (!check.Need(checkpoint.status(), path)) continue;
     check.Need(absl::StrCat(checkpoint->size) == name, path, "it is of another size");
-    if (!check.Need(checkpoint->size <= last.size, path, "it is beyond the log of this bundle")) {
-      continue;
+    CheckEarlierHead(*checkpoint, last, tree, path, check);
+    ++count;
+  }
+  for (const std::string& note : keys.heads) {
+    const auto checkpoint = OpenHead(note, keys.origin);
+    const std::string where = absl::StrCat("the given checkpoint ", ++count);
+    if (check.Need(checkpoint.status(), where)) {
+      CheckEarlierHead(*checkpoint, last, tree, where, check);
     }
-    const auto root = crypto::TreeRoot(checkpoint->size, ReaderOf(nodes));
-    if (!check.Need(root.status(), path)) continue;
-    check.Need(*root == checkpoint->root, path, "the log's entries had another root at this size");
-    roots[checkpoint->size] = checkpoint->root;
   }
-  for (const auto& [size, root] : roots) {
-    const auto proof = crypto::ConsistencyProof(size, last.size, ReaderOf(nodes));
-    const std::string path = absl::StrCat("log/checkpoints/", size);
-    if (!check.Need(proof.status(), path)) continue;
-    check.Need(crypto::VerifyConsistency(size, last.size, root, last.root, *proof), path);
-  }
-  check.Say(absl::StrCat(roots.size(), " earlier tree heads"));
+  check.Say(absl::StrCat(count, " earlier tree heads"));
 }
 
 // Whether this is what a log begins with.
@@ -211,26 +168,24 @@ std::string NameOf(const Log& log, const crypto::Entry& entry) {
   return absl::StrCat("entry ", log.IndexOf(entry), " (", info == nullptr ? "?" : info->name, ")");
 }
 
-std::optional<Log> CheckLog(const Bundle& bundle, const crypto::NoteKey& origin, Report& report) {
+std::optional<Log> CheckLog(const Bundle& bundle, const TreePlace& place, const LogKeys& keys,
+                            Report& report) {
+  const std::string path = absl::StrCat(place.base, "checkpoint");
   Check& head = report.Begin("log-checkpoint");
-  const auto checkpoint = ReadCheckpoint(bundle, kCheckpoint, origin);
-  if (!head.Need(checkpoint.status(), kCheckpoint)) return std::nullopt;
-  const auto note = bundle.Read(kCheckpoint, crypto::kNoteMaxBytes);
-  if (note.ok()) CheckWitness(bundle, *note, head);
-  head.Say(absl::StrCat("size ", checkpoint->size, ", signed by ", origin.name));
+  const auto checkpoint = ReadCheckpoint(bundle, path, keys.origin);
+  if (!head.Need(checkpoint.status(), path)) return std::nullopt;
+  CheckWitnesses(bundle, place, keys, head);
+  head.Say(absl::StrCat("size ", checkpoint->size, ", signed by ", keys.origin.name,
+                        keys.witnesses.empty()
+                            ? ""
+                            : absl::StrCat(" and ", keys.witnesses.size(), " witnesses")));
 
   Check& tree_check = report.Begin("log-tree");
-  if (!CheckTileNames(bundle, checkpoint->size, tree_check)) return std::nullopt;
-  crypto::Frontier tree;
-  Nodes nodes(1);
-  const auto leaves = ReadEntries(bundle, checkpoint->size, tree, nodes);
-  if (!tree_check.Need(leaves.status(), "log/tile/entries")) return std::nullopt;
-  CheckTiles(bundle, checkpoint->size, nodes, tree_check);
-  tree_check.Need(tree.size() == checkpoint->size && tree.Root() == checkpoint->root,
-                  "log/tile/entries", "the entries have another root than log/checkpoint signs");
+  const Tree tree = CheckTree(bundle, place, *checkpoint, tree_check);
   tree_check.Say(absl::StrCat("root ", checkpoint->root.ToString(), " rebuilt from the entries"));
-  CheckEarlier(bundle, origin, *checkpoint, nodes, report.Begin("log-consistency"));
-  return CheckEntries(*leaves, origin, report);
+  CheckEarlier(bundle, place, keys, *checkpoint, tree, report.Begin("log-consistency"));
+  if (tree.leaves().size() != checkpoint->size) return std::nullopt;
+  return CheckEntries(tree.leaves(), keys.origin, report);
 }
 
 }  // namespace rochdale::verify

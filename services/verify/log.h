@@ -12,6 +12,7 @@
 #include "libs/crypto/note.h"
 #include "services/verify/bundle.h"
 #include "services/verify/report.h"
+#include "services/verify/tree.h"
 
 namespace rochdale::verify {
 
@@ -40,9 +41,17 @@ class Log {
 // "entry 12 (DECISION_MADE)".
 std::string NameOf(const Log& log, const crypto::Entry& entry);
 
+// What a log is held against.
+struct LogKeys {
+  crypto::NoteKey origin;
+  std::vector<crypto::NoteKey> witnesses;  // given from outside: each has cosigned the checkpoint
+  std::vector<std::string> heads;          // earlier signed tree heads (notes), kept outside
+};
+
 // Checks "log-checkpoint", "log-tree", "log-consistency" and "log-entries". Nothing where the
 // entries cannot be read, so that nothing can be said of them; the report says why.
-std::optional<Log> CheckLog(const Bundle& bundle, const crypto::NoteKey& origin, Report& report);
+std::optional<Log> CheckLog(const Bundle& bundle, const TreePlace& place, const LogKeys& keys,
+                            Report& report);
 
 // Check "authority": every entry names the entry that allowed it, or is of a kind that may begin a
 // chain; and signatures are by the keys that are registered for who acts.

@@ -7,11 +7,15 @@
 #include <optional>
 #include <sstream>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "libs/base/status_macros.h"
 #include "libs/crypto/note.h"
 #include "libs/learning/exact_evaluator.h"
+#include "services/verify/balance_sheet.h"
 #include "services/verify/json.h"
 #include "services/verify/manifest.h"
 #include "services/verify/receipt.h"
@@ -28,6 +32,8 @@ struct Arguments {
   std::string origin_key;
   std::string credits = "1";
   std::string update;
+  std::vector<std::string> witness_keys;
+  std::vector<std::string> checkpoints;
   bool json = false;
 };
 
@@ -53,14 +59,41 @@ absl::StatusOr<crypto::NoteKey> ReadKey(const std::string& text) {
   const auto key = crypto::NoteKey::Parse(text);
   if (key.ok()) return key;
   const auto bytes = ReadFile(text, 4096);
-  if (!bytes.ok()) return absl::InvalidArgumentError("--origin-key is neither a key nor a file");
+  if (!bytes.ok()) return absl::InvalidArgumentError(absl::StrCat(text, ": no key and no file"));
   return ParseKeyFile(*bytes);
 }
 
-int Show(const Report& report, bool self_consistent_only, bool json) {
-  if (self_consistent_only && !json) std::printf("self-consistent only\n");
-  std::printf("%s\n", json ? report.ToJson(self_consistent_only).c_str()
-                           : report.ToText().c_str());
+// The keys that were given, of the log and of witnesses.
+absl::Status ReadKeys(const Arguments& arguments, std::optional<crypto::NoteKey>& origin,
+                      std::vector<crypto::NoteKey>& witnesses) {
+  if (!arguments.origin_key.empty()) {
+    ASSIGN_OR_RETURN(origin, ReadKey(arguments.origin_key));
+  }
+  for (const std::string& text : arguments.witness_keys) {
+    ASSIGN_OR_RETURN(crypto::NoteKey key, ReadKey(text));
+    if (key.algorithm != crypto::NoteAlgorithm::kCosignatureV1) {
+      return absl::InvalidArgumentError(absl::StrCat(text, ": not the key of a witness"));
+    }
+    witnesses.push_back(std::move(key));
+  }
+  return absl::OkStatus();
+}
+
+// `books`: accounts are shown with the report, where it is not null.
+int Show(const Report& report, bool self_consistent_only, bool json,
+         const replay::Books* books = nullptr) {
+  if (json) {
+    auto all = nlohmann::json::parse(report.ToJson(self_consistent_only));
+    if (books != nullptr) {
+      all["accounts"] = BalanceSheetJson(*books);
+      all["sums"] = books->Sums();
+    }
+    std::printf("%s\n", all.dump().c_str());
+  } else {
+    if (self_consistent_only) std::printf("self-consistent only\n");
+    std::printf("%s\n", report.ToText().c_str());
+    if (books != nullptr) std::printf("%s", BalanceSheetText(*books).c_str());
+  }
   return report.ok() ? kHolds : kFails;
 }
 
@@ -68,10 +101,12 @@ int RunPart(Part part, const Arguments& arguments) {
   Request request;
   request.part = part;
   request.bundle = arguments.path;
-  if (!arguments.origin_key.empty()) {
-    const auto key = ReadKey(arguments.origin_key);
-    if (!key.ok()) return Misused(key.status().message());
-    request.origin = *key;
+  const absl::Status keys = ReadKeys(arguments, request.origin, request.witnesses);
+  if (!keys.ok()) return Misused(keys.message());
+  for (const std::string& path : arguments.checkpoints) {
+    const auto note = ReadFile(path, crypto::kNoteMaxBytes);
+    if (!note.ok()) return Misused(note.status().message());
+    request.heads.push_back(*note);
   }
   const auto count = ParseDecimal(arguments.credits);
   if (arguments.credits != "all" && (!count.ok() || *count < 0)) {
@@ -83,19 +118,24 @@ int RunPart(Part part, const Arguments& arguments) {
     if (!update.ok()) return Misused("an update is named by its id (UUID)");
     request.update = *update;
   }
-  return Show(Verify(request), !request.origin, arguments.json);
+  replay::Books books;
+  const Report report = Verify(request, &books);
+  return Show(report, !request.origin, arguments.json,
+              part == Part::kReplay ? &books : nullptr);
 }
 
 int RunReceipt(const Arguments& arguments) {
   if (arguments.origin_key.empty()) {
     return Misused("a receipt says nothing without the key of the log: --origin-key");
   }
-  const auto key = ReadKey(arguments.origin_key);
-  if (!key.ok()) return Misused(key.status().message());
+  std::optional<crypto::NoteKey> origin;
+  std::vector<crypto::NoteKey> witnesses;
+  const absl::Status keys = ReadKeys(arguments, origin, witnesses);
+  if (!keys.ok()) return Misused(keys.message());
   const auto text = ReadFile(arguments.path, 2 * crypto::kNoteMaxBytes);
   if (!text.ok()) return Misused(text.status().message());
   Report report;
-  CheckReceipt(*text, *key, report);
+  CheckReceipt(*text, *origin, witnesses, report);
   return Show(report, false, arguments.json);
 }
 
@@ -105,6 +145,9 @@ CLI::App* AddPart(CLI::App& app, const char* name, const char* what, Arguments& 
       ->required();
   part->add_option("--origin-key", arguments.origin_key,
                    "The log's verifier key, or the file that holds it, from a source you trust");
+  part->add_option("--witness-key", arguments.witness_keys,
+                   "Key of a witness that has to have cosigned the checkpoint; repeatable")
+      ->take_all();
   part->add_flag("--json", arguments.json, "Print {\"ok\":..,\"checks\":[..]}");
   return part;
 }
@@ -116,14 +159,22 @@ int Main(int argc, char** argv) {
   CLI::App app{"Verifies what a cooperative did, from its evidence alone."};
   app.require_subcommand(1);
   CLI::App* bundle = AddPart(app, "bundle", "Everything", arguments);
-  CLI::App* log = AddPart(app, "log", "Manifest, log, authority and documents", arguments);
+  CLI::App* log = AddPart(app, "log", "Every hash and entry of the log, of a bundle or of a "
+                                      "tlog-tiles directory by itself", arguments);
   CLI::App* receipt = AddPart(app, "receipt", "One receipt (path: its file)", arguments);
   CLI::App* credit = AddPart(app, "credit", "Rounds and credits, evaluated again", arguments);
   CLI::App* decision = AddPart(app, "decision", "Decisions, made again", arguments);
-  CLI::App* replay = AddPart(app, "replay", "Balances and payments, from leaves", arguments);
+  CLI::App* replay = AddPart(app, "replay", "Every account's balance, from leaves; of a bundle "
+                                            "or of a tlog-tiles directory", arguments);
   for (CLI::App* part : {bundle, credit}) {
     part->add_option("--credits", arguments.credits,
                      "Evaluate this many rounds again, the last ones first, or all");
+  }
+  for (CLI::App* part : {bundle, log, replay}) {
+    part->add_option("--checkpoint", arguments.checkpoints,
+                     "An earlier signed checkpoint (file) that this log has to continue; "
+                     "repeatable")
+        ->take_all();
   }
   for (CLI::App* part : {credit, decision}) {
     part->add_option("update", arguments.update, "Only this update (UUID)");

@@ -73,8 +73,8 @@ absl::StatusOr<crypto::NoteKey> ParseKeyFile(absl::string_view text) {
   return crypto::NoteKey::Parse(absl::StripSuffix(text, "\n"));
 }
 
-absl::StatusOr<crypto::NoteKey> OriginKey(const Bundle& bundle) {
-  ASSIGN_OR_RETURN(const std::string text, bundle.Read("log/origin.vkey", 4096));
+absl::StatusOr<crypto::NoteKey> OriginKey(const Bundle& bundle, const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string text, bundle.Read(path, 4096));
   return ParseKeyFile(text);
 }
 

@@ -13,7 +13,7 @@ namespace rochdale::verify {
 inline constexpr char kBundleLine[] = "rochdale evidence bundle v1";
 
 // The key in log/origin.vkey. INVALID_ARGUMENT.
-absl::StatusOr<crypto::NoteKey> OriginKey(const Bundle& bundle);
+absl::StatusOr<crypto::NoteKey> OriginKey(const Bundle& bundle, const std::string& path);
 // A verifier key, with or without a newline at its end. INVALID_ARGUMENT.
 absl::StatusOr<crypto::NoteKey> ParseKeyFile(absl::string_view text);
 

@@ -7,7 +7,8 @@
 
 namespace rochdale::verify {
 
-void CheckReceipt(absl::string_view text, const crypto::NoteKey& origin, Report& report) {
+void CheckReceipt(absl::string_view text, const crypto::NoteKey& origin,
+                  const std::vector<crypto::NoteKey>& witnesses, Report& report) {
   Check& check = report.Begin("receipt");
   constexpr char kWhere[] = "receipt";
   const auto proof = crypto::TlogProof::Parse(text);
@@ -15,6 +16,12 @@ void CheckReceipt(absl::string_view text, const crypto::NoteKey& origin, Report&
   if (!check.Need(!proof->extra.empty(), kWhere, "it does not hold its entry")) return;
   const auto checkpoint = crypto::VerifyTlogProof(*proof, proof->extra, origin);
   if (!check.Need(checkpoint.status(), kWhere)) return;
+  const auto note = crypto::ParseNote(proof->checkpoint);
+  if (!check.Need(note.status(), kWhere)) return;
+  for (const crypto::NoteKey& witness : witnesses) {
+    const auto cosigned = crypto::VerifyCosignature(*note, witness);
+    check.Need(cosigned.ok(), kWhere, absl::StrCat("no cosignature of ", witness.name));
+  }
   const auto entry = crypto::DecodeEntry(proof->extra);
   if (!check.Need(entry.status(), kWhere)) return;
   if (!check.Need(crypto::CheckKind(*entry), kWhere)) return;

@@ -349,19 +349,19 @@ TEST_CASE("A round whose blobs are not there is said not to be replayable", "[ve
 TEST_CASE("Receipts are checked by themselves", "[verify]") {
   const std::string text = Honest().Receipt(17);
   Report good;
-  CheckReceipt(text, Honest().origin(), good);
+  CheckReceipt(text, Honest().origin(), {}, good);
   INFO(good.ToText());
   CHECK(good.ok());
   crypto::NoteKey other = Honest().origin();
   other.key.bytes[3] ^= 1;
   Report wrong_key;
-  CheckReceipt(text, other, wrong_key);
+  CheckReceipt(text, other, {}, wrong_key);
   CHECK_FALSE(wrong_key.ok());
   for (size_t at = 0; at < text.size(); at += 7) {
     std::string changed = text;
     changed[at] = static_cast<char>(changed[at] ^ 2);
     Report report;
-    CheckReceipt(changed, Honest().origin(), report);
+    CheckReceipt(changed, Honest().origin(), {}, report);
     INFO("byte " << at);
     CHECK_FALSE(report.ok());
   }

@@ -98,6 +98,14 @@ crypto::EntryBuilder SampleCooperative::Entry(uint16_t kind, EventId* event) {
   return crypto::EntryBuilder(kind, id, absl::FromUnixMicros(time_us_));
 }
 
+crypto::EntryBuilder SampleCooperative::TransferEntry(const Uuid& transfer) {
+  time_us_ += 1'000;
+  crypto::EntryBuilder posted(kind::kTransferPosted, EventId{transfer},
+                              absl::FromUnixMicros(time_us_));
+  posted.Subject(transfer);
+  return posted;
+}
+
 void SampleCooperative::Append(crypto::EntryBuilder& builder) {
   auto bytes = builder.BuildBytes();
   Must(bytes.status());
@@ -150,8 +158,8 @@ void SampleCooperative::Found() {
     else opened.Id(tag::kPrincipal, customer_);
     Append(opened);
   }
-  crypto::EntryBuilder minted = Entry(kind::kTransferPosted, nullptr);
-  Append(minted.Subject(NewId("mint")).Cooperative(cooperative_)
+  crypto::EntryBuilder minted = TransferEntry(NewId("mint"));
+  Append(minted.Cooperative(cooperative_)
              .AuthorisedBy(Is(Fault::kMintedLater) ? customer_registered_ : founded_)
              .Id(tag::kDebitAccount, supply_).Id(tag::kCreditAccount, customer_account_)
              .U64(tag::kAmount, Is(Fault::kOverdraft) ? 1'400'000 : 10'000'000)

@@ -63,8 +63,8 @@ void SampleCooperative::PayRevenue(int64_t amount) {
                          {"amountMicro", absl::StrCat(amount + (Is(Fault::kOtherOrder) ? 1 : 0))},
                          {"kind", "TRANSFER_KIND_REVENUE"}}}},
                       {"signedTimeUs", absl::StrCat(time_us_)}};
-  crypto::EntryBuilder posted = Entry(kind::kTransferPosted, nullptr);
-  Append(posted.Subject(transfer).Cooperative(cooperative_).AuthorisedBy(customer_registered_)
+  crypto::EntryBuilder posted = TransferEntry(transfer);
+  Append(posted.Cooperative(cooperative_).AuthorisedBy(customer_registered_)
              .Id(tag::kDebitAccount, customer_account_).Id(tag::kCreditAccount, pool_account_)
              .U64(tag::kAmount, static_cast<uint64_t>(amount)).U64(tag::kTransferKind, 13)
              .Id(tag::kPrincipal, customer_)
@@ -144,8 +144,8 @@ void SampleCooperative::CloseEpoch(int64_t number, int64_t revenue) {
     const Uuid transfer = crypto::DeterministicId("payout/transfer", epoch, principal, 1);
     const int times = Is(Fault::kPaidTwice) ? 2 : Is(Fault::kPaidNothing) ? 0 : 1;
     for (int i = 0; share > 0 && i < times && (i == 0 || position == 0); ++i) {
-      crypto::EntryBuilder paid = Entry(kind::kTransferPosted, nullptr);
-      Append(paid.Subject(i == 0 ? transfer : NewId("again")).Cooperative(cooperative_)
+      crypto::EntryBuilder paid = TransferEntry(i == 0 ? transfer : NewId("again"));
+      Append(paid.Cooperative(cooperative_)
                  .AuthorisedBy(issued_event).Id(tag::kDebitAccount, pool_account_)
                  .Id(tag::kCreditAccount, account)
                  .U64(tag::kAmount, static_cast<uint64_t>(share)).U64(tag::kTransferKind, 3)

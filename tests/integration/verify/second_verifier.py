@@ -17,6 +17,7 @@ from pathlib import Path
 
 from second_basics import (ZERO, Bundle, Failed, Key, Log, derived_id, ed25519, need, parse,
                            read_log, root, sha, uuid_text)
+from second_money import check_money
 from second_rounds import check_rounds
 
 MUST_BE_ALLOWED_BY = {203: 108, 204: 203, 205: 203, 206: 203, 308: 205, 310: 205, 502: 501,
@@ -94,29 +95,7 @@ def check_decisions(bundle, log):
     return len(verdicts)
 
 
-# ---- Sections 7 and 8: money ----
-
-def check_money(log):
-    balances, accounts = {}, {}
-    for entry in log.entries:
-        if entry.kind == 401:
-            need(entry.subject not in accounts, "an account opened twice")
-            accounts[entry.subject], balances[entry.subject] = entry.fields, 0
-        if entry.kind != 402:
-            continue
-        debit, credit, amount = (entry.fields[t] for t in (100, 101, 102))
-        need(accounts[debit][108] == accounts[credit][108] and debit != credit and amount > 0,
-             f"entry {entry.index}")
-        balances[debit] -= amount
-        balances[credit] += amount
-        floor = accounts[debit][109]
-        need(balances[debit] >= floor or floor == -2**63, f"entry {entry.index}: below the floor")
-        need(floor != -2**63 or entry.fields[103] == 12, f"entry {entry.index}: minted later")
-        need((entry.fields[103] == 3) == (log.events[entry.authorised_by].kind == 503),
-             f"entry {entry.index}: rewards and statements")
-    need(len(log.kind(402)) == len({e.subject for e in log.kind(402)}), "a transfer posted twice")
-    need(sum(balances.values()) == 0, "debits and credits")
-
+# ---- Section 8: epochs ----
 
 def check_epochs(log):
     counted, cumulative = set(), {}

@@ -18,7 +18,7 @@ NOT_WRITTEN = {"build", "__pycache__", "node_modules", "_proto"}
 RANKS = {
     "libs/base": 0,
     "libs/config": 1, "libs/obs": 1, "libs/crypto": 1,
-    "libs/pg": 2, "libs/rpc": 2, "libs/blob": 2, "libs/tensor": 2,
+    "libs/replay": 2, "libs/pg": 2, "libs/rpc": 2, "libs/blob": 2, "libs/tensor": 2,
     "libs/service": 3, "libs/learning": 3, "libs/kube": 3,
 }
 # Within a rank, where what it would otherwise take is a library of two files: blob_transfer, which

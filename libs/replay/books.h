@@ -1,0 +1,112 @@
+// The ledger's accounts, rebuilt from the leaves of its log alone: every balance, hold and
+// correction, by the rules of docs/evidence.md, section 7. It shares no code with the ledger, which
+// is held against it. Pure; entries that the ledger would never have written are refused.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "libs/base/ids.h"
+#include "libs/crypto/entry.h"
+
+namespace rochdale::replay {
+
+// Numbers of the enums of rochdale.ledger.v1 that are looked at here.
+inline constexpr uint64_t kOpen = 1, kFrozen = 2, kClosing = 3, kClosed = 4;  // AccountStatus
+inline constexpr uint64_t kSystemType = 4;                                    // AccountType
+inline constexpr uint64_t kRewardKind = 3, kMintKind = 12, kLastKind = 13;    // TransferKind
+inline constexpr uint64_t kAtOnce = 0, kPending = 1, kPost = 2, kVoid = 3;    // TransferPhase
+inline constexpr int64_t kHoldMaxUs = int64_t{31'536'000} * 1'000'000;
+
+struct Account {
+  Uuid id;
+  Uuid owner;  // the principal, or the cooperative of a system account
+  uint64_t type = 0;
+  std::string asset;
+  std::optional<int64_t> floor;  // micro-units; nothing: unlimited
+  uint64_t status = kOpen;
+  int64_t version = 1;
+  int64_t opened_us = 0;
+  int64_t opened_index = 0;  // of its ACCOUNT_OPENED
+  // Running totals, micro-units.
+  int64_t debits = 0;
+  int64_t credits = 0;
+  int64_t held = 0;
+  int64_t transfers = 0;    // that moved value
+  int64_t last_index = -1;  // of the last entry that changed the totals; -1: none did
+
+  int64_t balance() const { return credits - debits; }
+  bool operator==(const Account&) const = default;
+};
+
+enum class State : uint8_t { kDone = 0, kOpen = 1, kPosted = 2, kVoided = 3, kExpired = 4 };
+
+// A transfer as far as later ones may rest on it. Accounts by their places in Books::accounts().
+struct Transfer {
+  uint32_t debit = 0;
+  uint32_t credit = 0;
+  int64_t amount = 0;     // that moved or was set aside, micro-units
+  int64_t corrected = 0;  // by corrections of it
+  State state = State::kDone;  // of a hold: HoldState
+  uint8_t phase = 0;
+  uint8_t kind = 0;
+  bool correction = false;  // of another
+};
+
+struct Hold {
+  uint32_t transfer_kind = 0;
+  int64_t opened_us = 0;
+  int64_t expires_us = 0;
+  int64_t posted = 0;  // of it, micro-units
+};
+
+class Books {
+ public:
+  // The next entry of the log; entries of other services pass. DATA_LOSS with what is wrong where
+  // the ledger cannot have written it; it then changes nothing.
+  absl::Status Apply(const crypto::Entry& entry);
+  // What must hold when the log ends here: no chain is open, balances sum up to 0 for each asset,
+  // and what accounts hold is what their open holds set aside.
+  absl::Status Close() const;
+
+  int64_t entries() const { return entries_; }
+  int64_t open_holds() const { return open_holds_; }
+  int64_t transfers() const { return static_cast<int64_t>(transfers_.size()); }
+  // In the order in which they were opened.
+  const std::vector<Account>& accounts() const { return accounts_; }
+  // Null where there is none.
+  const Account* FindAccount(const Uuid& id) const;
+  const Transfer* FindTransfer(const Uuid& id) const;
+  const absl::flat_hash_map<Uuid, Transfer>& all_transfers() const { return transfers_; }
+  const absl::flat_hash_map<Uuid, Hold>& holds() const { return holds_; }  // of every state
+  // Sums of balances by asset, as decimal text; "0" always.
+  std::map<std::string, std::string> Sums() const;
+
+ private:
+  absl::Status Open(const crypto::Entry& entry);
+  absl::Status Change(const crypto::Entry& entry);
+  absl::Status Expire(const crypto::Entry& entry);
+  absl::Status Move(const crypto::Entry& entry);
+  absl::Status MoveAtOnce(const crypto::Entry& entry, Transfer transfer);
+  absl::Status EndHold(const crypto::Entry& entry, Transfer transfer);
+  absl::Status CheckCorrection(const crypto::Entry& entry, const Transfer& transfer,
+                               Transfer*& corrected);
+  void Free(const Uuid& hold, State state);
+  void Record(const crypto::Entry& entry, const Transfer& transfer);
+
+  int64_t entries_ = 0;
+  int64_t own_time_us_ = 0;             // of the ledger's last entry
+  std::optional<int64_t> chain_us_;     // time of a chain whose next transfer must follow
+  int64_t open_holds_ = 0;
+  std::vector<Account> accounts_;
+  absl::flat_hash_map<Uuid, uint32_t> places_;
+  absl::flat_hash_map<Uuid, Transfer> transfers_;
+  absl::flat_hash_map<Uuid, Hold> holds_;
+};
+
+}  // namespace rochdale::replay

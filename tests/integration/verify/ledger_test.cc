@@ -1,0 +1,236 @@
+// Logs of random ledgers: rebuilt, they have the balances that they were written with; a lie in an
+// entry is found there, and a changed bit is found and located.
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <random>
+#include <string>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "libs/crypto/tile.h"
+#include "services/verify/verify.h"
+#include "tests/integration/verify/random_ledger.h"
+
+namespace rochdale::verify {
+namespace {
+
+class Folder {
+ public:
+  Folder() {
+    char name[] = "/tmp/rochdale-ledger-XXXXXX";
+    path_ = ::mkdtemp(name);
+  }
+  ~Folder() { std::filesystem::remove_all(path_); }
+  const std::string& path() const { return path_; }
+  void Put(const std::string& name, const std::string& bytes) const {
+    const std::filesystem::path path = std::filesystem::path(path_) / name;
+    std::filesystem::create_directories(path.parent_path());
+    std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
+  }
+
+ private:
+  std::string path_;
+};
+
+uint64_t NewSeed() {
+  static std::random_device device;
+  return device();
+}
+
+Report VerifyTree(const std::string& folder, const crypto::NoteKey& origin, Part part,
+                  replay::Books* books = nullptr) {
+  Request request;
+  request.part = part;
+  request.bundle = folder;
+  request.origin = origin;
+  return Verify(request, books);
+}
+
+const Check& Find(const Report& report, const std::string& name) {
+  for (const Check& check : report.checks()) {
+    if (check.name() == name) return check;
+  }
+  FAIL("no check " << name);
+  std::abort();
+}
+
+}  // namespace
+
+TEST_CASE("Replay rebuilds the balances of a random ledger", "[verify][replay]") {
+  int64_t holds = 0, transfers = 0;
+  for (int i = 0; i < 6; ++i) {
+    const uint64_t seed = NewSeed();
+    INFO("seed " << seed);
+    const RandomLedger ledger(seed, 600);
+    const Folder folder;
+    ledger.Write(folder.path());
+    replay::Books books;
+    const Report report = VerifyTree(folder.path(), ledger.origin(), Part::kReplay, &books);
+    INFO(report.ToText());
+    REQUIRE(report.ok());
+    const auto totals = ledger.totals();
+    CHECK(books.accounts().size() == totals.size());
+    for (const replay::Account& account : books.accounts()) {
+      const RandomLedger::Totals found{account.asset, account.debits, account.credits,
+                                       account.held};
+      CHECK(totals.at(account.id.ToString()) == found);
+    }
+    for (const auto& [asset, sum] : books.Sums()) CHECK(sum == "0");
+    holds += static_cast<int64_t>(books.holds().size());
+    transfers += books.transfers();
+  }
+  CHECK(transfers > 6 * 150);
+  CHECK(holds > 6 * 10);
+}
+
+TEST_CASE("Replay finds a lie where it was told", "[verify][replay]") {
+  for (int lie = static_cast<int>(Lie::kNone) + 1; lie < static_cast<int>(Lie::kEnd); ++lie) {
+    bool told = false;
+    for (int i = 0; i < 40 && !told; ++i) {
+      const uint64_t seed = NewSeed();
+      INFO("lie " << lie << ", seed " << seed);
+      const RandomLedger ledger(seed, 1'000, static_cast<Lie>(lie));
+      if (ledger.lied_at() < 0) continue;
+      told = true;
+      const Folder folder;
+      ledger.Write(folder.path());
+      const Report report = VerifyTree(folder.path(), ledger.origin(), Part::kReplay);
+      INFO(report.ToText());
+      CHECK(Find(report, "log-tree").ok());
+      const Check& check = Find(report, "transfers");
+      CHECK_FALSE(check.ok());
+      CHECK(absl::StrContains(check.Detail(), absl::StrCat("entry ", ledger.lied_at(), " (")));
+    }
+    INFO("lie " << lie);
+    CHECK(told);
+  }
+}
+
+TEST_CASE("A changed bit of a log is found and located", "[verify][log]") {
+  const uint64_t seed = NewSeed();
+  INFO("seed " << seed);
+  std::mt19937_64 engine(seed);
+  const RandomLedger ledger(seed, 2'000);
+  REQUIRE(ledger.leaves().size() > 600);  // three bundles and a second level
+  const Folder folder;
+  ledger.Write(folder.path());
+  REQUIRE(VerifyTree(folder.path(), ledger.origin(), Part::kLog).ok());
+  for (const auto& [path, bytes] : ledger.Files()) {
+    for (int i = 0; i < 3; ++i) {
+      const size_t at = i == 0 ? bytes.size() - 1 : engine() % bytes.size();
+      std::string changed = bytes;
+      changed[at] = static_cast<char>(changed[at] ^ 1 << engine() % 8);
+      folder.Put(path, changed);
+      const Report report = VerifyTree(folder.path(), ledger.origin(), Part::kLog);
+      const std::string said = report.ToText();
+      INFO(path << " at byte " << at << "\n" << said);
+      CHECK_FALSE(report.ok());
+      CHECK(absl::StrContains(said, path));
+      if (absl::StartsWith(path, "tile/entries/")) {
+        // Which entry the byte is of; its length is its own.
+        const uint64_t first = 256 * crypto::Tile::Parse(path)->index;
+        uint64_t entry = first;
+        for (size_t end = 0;; ++entry) {
+          end += 2 + ledger.leaves()[entry].size();
+          if (at < end) break;
+        }
+        CHECK(absl::StrContains(said, absl::StrCat("entry ", entry, " is not the one")));
+        CHECK_FALSE(absl::StrContains(said, absl::StrCat("entry ", entry + 1, " is not")));
+      } else if (absl::StartsWith(path, "tile/0/")) {
+        const uint64_t entry = 256 * crypto::Tile::Parse(path)->index + at / 32;
+        CHECK(absl::StrContains(said, absl::StrCat("hash ", at / 32, " is not that of entry ",
+                                                   entry, "\n")));
+      } else if (absl::StartsWith(path, "tile/1/")) {
+        CHECK(absl::StrContains(said, absl::StrCat("is not that of entries ", 256 * (at / 32),
+                                                   " to ", 256 * (at / 32) + 255, "\n")));
+      }
+    }
+    folder.Put(path, bytes);
+  }
+  CHECK(VerifyTree(folder.path(), ledger.origin(), Part::kLog).ok());
+}
+
+TEST_CASE("Several changed bits of a log are all located", "[verify][log]") {
+  const RandomLedger ledger(5, 2'000);
+  const Folder folder;
+  auto files = ledger.Files();
+  ledger.Write(folder.path());
+  std::string second = files.at("tile/entries/001"), hashes = files.at("tile/0/000");
+  second[700] = static_cast<char>(second[700] ^ 4);
+  hashes[32 * 9] = static_cast<char>(hashes[32 * 9] ^ 1);
+  folder.Put("tile/entries/001", second);
+  folder.Put("tile/0/000", hashes);
+  const std::string said = VerifyTree(folder.path(), ledger.origin(), Part::kLog).ToText();
+  INFO(said);
+  CHECK(absl::StrContains(said, "tile/0/000: hash 9 is not that of entry 9"));
+  CHECK(absl::StrContains(said, "tile/entries/001: entry 2"));
+  // Hashes and entries of one tile at once: nothing leads to the root any more.
+  std::string first = files.at("tile/entries/000");
+  first[50] = static_cast<char>(first[50] ^ 1);
+  folder.Put("tile/entries/000", first);
+  const std::string worse = VerifyTree(folder.path(), ledger.origin(), Part::kLog).ToText();
+  INFO(worse);
+  CHECK(absl::StrContains(worse, "tile/0/000: neither its hashes nor the entries 0 to 255"));
+}
+
+TEST_CASE("A tree by itself is as strict as a bundle", "[verify][log]") {
+  const RandomLedger ledger(11, 2'000);
+  const Folder folder;
+  ledger.Write(folder.path());
+  const auto files = ledger.Files();
+  Request request;
+  request.part = Part::kLog;
+  request.bundle = folder.path();
+  CHECK(Verify(request).ok());  // agrees with itself
+  request.origin = ledger.origin();
+  SECTION("an earlier partial tile may be there, and is checked") {
+    folder.Put("tile/0/000.p/7", files.at("tile/0/000").substr(0, 7 * 32));
+    CHECK(Verify(request).ok());
+    folder.Put("tile/0/000.p/7", files.at("tile/0/001").substr(0, 7 * 32));
+    const std::string said = Verify(request).ToText();
+    CHECK(absl::StrContains(said, "tile/0/000.p/7"));
+  }
+  SECTION("a tile beyond the checkpoint is refused") {
+    folder.Put("tile/0/077", files.at("tile/0/000"));
+    CHECK_FALSE(Verify(request).ok());
+  }
+  SECTION("another file is refused") {
+    folder.Put("index.html", "hello");
+    CHECK_FALSE(Verify(request).ok());
+  }
+  SECTION("a missing tile is named") {
+    std::filesystem::remove(folder.path() + "/tile/entries/001");
+    CHECK(absl::StrContains(Verify(request).ToText(), "tile/entries/001: it is missing"));
+  }
+  SECTION("an earlier head that somebody kept must be of this log") {
+    const RandomLedger longer(12, 2'000);
+    request.heads = {files.at(absl::StrCat("checkpoints/", ledger.leaves().size() / 2))};
+    CHECK(Verify(request).ok());
+    request.heads.push_back(
+        longer.Files().at(absl::StrCat("checkpoints/", longer.leaves().size() / 2)));
+    const Report report = Verify(request);
+    CHECK_FALSE(Find(report, "log-consistency").ok());
+  }
+  SECTION("a witness that was asked for has to have cosigned") {
+    const auto witness = crypto::KeyPair::FromSeed({9});
+    request.witnesses = {{"witness.example.org", crypto::NoteAlgorithm::kCosignatureV1,
+                          witness.public_key()}};
+    CHECK_FALSE(Find(Verify(request), "log-checkpoint").ok());
+    crypto::Note note = *crypto::ParseNote(files.at("checkpoint"));
+    note.signatures.push_back(
+        *crypto::CosignNote("witness.example.org", witness, note.text, 1'760'000'000));
+    folder.Put("checkpoint", crypto::FormatNote(note));
+    CHECK(Verify(request).ok());
+  }
+  SECTION("it is no bundle") {
+    request.part = Part::kBundle;
+    CHECK_FALSE(Verify(request).ok());
+  }
+}
+
+}  // namespace rochdale::verify

@@ -1,0 +1,23 @@
+// Writes the log of a random ledger for programs in other languages, and prints the log's key and
+// the index of the entry that lies (-1: none).
+//   verify_random_ledger DIR SEED [LIE]   LIE: a number of Lie
+//   verify_random_ledger --lies           how many there are, with 0 for none
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "tests/integration/verify/random_ledger.h"
+
+int main(int argc, char** argv) {
+  using rochdale::verify::Lie;
+  if (argc > 1 && std::string(argv[1]) == "--lies") {
+    std::printf("%d\n", static_cast<int>(Lie::kEnd));
+    return 0;
+  }
+  if (argc < 3) return 2;
+  const auto lie = argc > 3 ? static_cast<Lie>(std::atoi(argv[3])) : Lie::kNone;
+  const rochdale::verify::RandomLedger ledger(std::strtoull(argv[2], nullptr, 10), 800, lie);
+  ledger.Write(argv[1]);
+  std::printf("%s %lld\n", ledger.origin().ToString().c_str(),
+              static_cast<long long>(ledger.lied_at()));
+}
