@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "libs/http/server.h"
 #include "libs/obs/metrics.h"
 
 namespace rochdale::obs {
@@ -29,16 +30,12 @@ class AdminServer {
   static absl::StatusOr<std::unique_ptr<AdminServer>> Start(const AdminOptions& options,
                                                             const Metrics& metrics,
                                                             Readiness ready);
-  // Stops listening and waits for running requests.
-  ~AdminServer();
 
-  int port() const { return port_; }  // the bound port
+  int port() const { return server_->port(); }  // the bound port
 
  private:
-  struct State;
-  AdminServer();
-  std::unique_ptr<State> state_;
-  int port_ = 0;
+  explicit AdminServer(std::unique_ptr<http::Server> server);
+  const std::unique_ptr<http::Server> server_;  // its end stops listening, after running requests
 };
 
 }  // namespace rochdale::obs

@@ -17,9 +17,10 @@ NOT_WRITTEN = {"build", "__pycache__", "node_modules", "_proto"}
 # (but itself).
 RANKS = {
     "libs/base": 0,
-    "libs/config": 1, "libs/obs": 1, "libs/crypto": 1,
-    "libs/replay": 2, "libs/pg": 2, "libs/rpc": 2, "libs/blob": 2, "libs/tensor": 2,
-    "libs/service": 3, "libs/learning": 3, "libs/kube": 3,
+    "libs/http": 1,
+    "libs/config": 2, "libs/obs": 2, "libs/crypto": 2,
+    "libs/replay": 3, "libs/pg": 3, "libs/rpc": 3, "libs/blob": 3, "libs/tensor": 3,
+    "libs/service": 4, "libs/learning": 4, "libs/kube": 4,
 }
 # Within a rank, where what it would otherwise take is a library of two files: blob_transfer, which
 # carries blobs over gRPC, is a target of its own in the folder of the store.
