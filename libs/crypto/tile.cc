@@ -27,25 +27,24 @@ std::string IndexPath(uint64_t index) {
   return path;
 }
 
-// How many items the tile has in a tree of `size` leaves; 0 where it is beyond it.
-uint32_t TileWidth(uint64_t size, int level, uint64_t index) {
-  const uint64_t nodes = size >> (kTileHeight * level);
-  const uint64_t full = nodes / kTileWidth;
-  if (index < full) return kTileWidth;
-  return index == full ? static_cast<uint32_t>(nodes % kTileWidth) : 0;
-}
-
 // The tiles of one level that a tree of `size` has and one of `from` has not.
 void AppendLevel(bool entries, int level, uint64_t from, uint64_t size, std::vector<Tile>& tiles) {
   for (uint64_t index = (from >> (kTileHeight * level)) / kTileWidth;; ++index) {
-    const uint32_t width = TileWidth(size, level, index);
+    const uint32_t width = TileWidthAt(size, level, index);
     if (width == 0) return;
-    if (TileWidth(from, level, index) != width) tiles.push_back({entries, level, index, width});
+    if (TileWidthAt(from, level, index) != width) tiles.push_back({entries, level, index, width});
     if (width < kTileWidth) return;
   }
 }
 
 }  // namespace
+
+uint32_t TileWidthAt(uint64_t size, int level, uint64_t index) {
+  const uint64_t nodes = size >> (kTileHeight * level);
+  const uint64_t full = nodes / kTileWidth;
+  if (index < full) return kTileWidth;
+  return index == full ? static_cast<uint32_t>(nodes % kTileWidth) : 0;
+}
 
 std::string Tile::Path() const {
   const std::string folder = entries ? "entries" : absl::StrCat(level);
@@ -150,7 +149,7 @@ TileReader::TileReader(uint64_t size, TileFetch fetch)
     : size_(std::min(size, kTreeMaxSize - 1)), fetch_(std::move(fetch)) {}
 
 uint32_t TileReader::WidthOf(int level, uint64_t index) const {
-  return TileWidth(size_, level, index);
+  return TileWidthAt(size_, level, index);
 }
 
 absl::StatusOr<std::string> TileReader::Fetch(const Tile& tile, size_t bytes_per_item) {

@@ -41,6 +41,9 @@ struct Tile {
   auto operator<=>(const Tile&) const = default;
 };
 
+// How many items the tile at (level, index) has in a tree of `size` leaves; 0: it is beyond it.
+uint32_t TileWidthAt(uint64_t size, int level, uint64_t index);
+
 // Every tile of a tree of `size` leaves, full and partial, bundles included, in path order of
 // (entries, level, index). There are about size / 128 of them.
 std::vector<Tile> TilesOf(uint64_t size);

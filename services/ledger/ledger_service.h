@@ -4,6 +4,7 @@
 #include "libs/pg/database.h"
 #include "libs/rpc/handle.h"
 #include "rochdale/ledger/v1/ledger.grpc.pb.h"
+#include "services/ledger/published_log.h"
 #include "services/ledger/tree_heads.h"
 #include "services/ledger/writer.h"
 
@@ -14,8 +15,9 @@ namespace rochdale::ledger {
 class LedgerService final : public v1::LedgerService::Service {
  public:
   // All outlive it. `db` is for reading.
-  LedgerService(rpc::Calls& calls, pg::Database& db, Writer& writer, TreeHeads& heads)
-      : calls_(calls), db_(db), writer_(writer), heads_(heads) {}
+  LedgerService(rpc::Calls& calls, pg::Database& db, Writer& writer, TreeHeads& heads,
+                const PublishedLog& published)
+      : calls_(calls), db_(db), writer_(writer), heads_(heads), published_(published) {}
 
   grpc::Status OpenAccounts(grpc::ServerContext* context, const v1::OpenAccountsRequest* request,
                             v1::OpenAccountsResponse* response) override;
@@ -49,6 +51,8 @@ class LedgerService final : public v1::LedgerService::Service {
   grpc::Status GetConsistencyProof(grpc::ServerContext* context,
                                    const v1::GetConsistencyProofRequest* request,
                                    v1::GetConsistencyProofResponse* response) override;
+  grpc::Status GetReceipt(grpc::ServerContext* context, const v1::GetReceiptRequest* request,
+                          v1::GetReceiptResponse* response) override;
   grpc::Status SignBundle(grpc::ServerContext* context, const v1::SignBundleRequest* request,
                           v1::SignBundleResponse* response) override;
   grpc::Status GetDocument(grpc::ServerContext* context, const v1::GetDocumentRequest* request,
@@ -67,6 +71,7 @@ class LedgerService final : public v1::LedgerService::Service {
   pg::Database& db_;
   Writer& writer_;
   TreeHeads& heads_;
+  const PublishedLog& published_;
 };
 
 }  // namespace rochdale::ledger

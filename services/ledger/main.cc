@@ -7,12 +7,16 @@ int main(int argc, char** argv) {
   using namespace rochdale;  // NOLINT: main only
   std::string origin = "rochdale.local/log";
   std::string key_file = "/var/lib/rochdale/ledger/log.key";
+  std::string log_http;
   service::SingleService ledger;
   ledger.name = "ledger";
   ledger.description = "Accounts, transfers and the Merkle log.";
   ledger.add_flags = [&](config::Flags& flags) {
     flags.Text("log-origin", "name of the log in its checkpoints; cannot be changed later",
                &origin);
+    flags.Text("log-http",
+               "IP address and port on which everybody may read the log over HTTP; empty: none",
+               &log_http);
     flags.Text("log-key-file", "Ed25519 key that signs the log, made if missing", &key_file);
   };
   ledger.make = [&](const service::Environment& env, std::function<int()>)
@@ -20,6 +24,9 @@ int main(int argc, char** argv) {
     ledger::LedgerOptions options;
     ASSIGN_OR_RETURN(options.log_key, service::LoadOrMakeKey(key_file));
     options.origin = origin;
+    if (!log_http.empty()) {
+      ASSIGN_OR_RETURN(options.log_http, http::Endpoint::Parse(log_http));
+    }
     return service::SingleService::Made{ledger::LedgerModule::Make(options, env)};
   };
   return service::RunSingle(argc, argv, ledger);

@@ -12,6 +12,8 @@
 #include "libs/obs/log.h"
 #include "libs/obs/metrics.h"
 #include "services/ledger/ledger_service.h"
+#include "services/ledger/log_http.h"
+#include "services/ledger/published_log.h"
 
 namespace rochdale::ledger {
 namespace {
@@ -49,7 +51,8 @@ struct LedgerModule::State {
                [this](pg::Transaction& tx, const TreeState& tree) { return heads.Check(tx, tree); },
                WriterOptions{.address = options.address,
                              .leadership_check_every = options.leadership_check_every}),
-        service(env.calls, env.db, writer, heads) {}
+        published(env.db),
+        service(env.calls, env.db, writer, heads, published) {}
 
   const LedgerOptions options;
   const service::Environment env;
@@ -58,7 +61,9 @@ struct LedgerModule::State {
   const WriterMetrics metrics;
   TreeHeads heads;
   Writer writer;
+  PublishedLog published;
   LedgerService service;
+  std::unique_ptr<http::Server> log_http;
 
   std::mutex mutex;
   std::condition_variable changed;
@@ -78,6 +83,15 @@ LedgerModule::~LedgerModule() { Stop(); }
 
 std::vector<grpc::Service*> LedgerModule::grpc_services() { return {&state_->service}; }
 
+absl::StatusOr<int64_t> LedgerModule::SignNow(absl::Time deadline) {
+  ASSIGN_OR_RETURN(const TreeHead head, state_->heads.SignNow(deadline));
+  return head.size;
+}
+
+int LedgerModule::log_http_port() const {
+  return state_->log_http == nullptr ? 0 : state_->log_http->port();
+}
+
 std::string LedgerModule::VerifierKey() const { return state_->heads.verifier_key().ToString(); }
 
 absl::Status LedgerModule::Start() {
@@ -91,6 +105,12 @@ absl::Status LedgerModule::Start() {
         return state_->heads.Check(tx, tree);
       });
   if (absl::IsDataLoss(checked) || absl::IsFailedPrecondition(checked)) return checked;
+  if (state_->options.log_http.has_value()) {
+    ASSIGN_OR_RETURN(state_->log_http, ServeLog(*state_->options.log_http, state_->published,
+                                                state_->env.metrics));
+    state_->env.logger.Info("serving the log over HTTP",
+                            obs::Fields().Int("port", state_->log_http->port()));
+  }
   state_->writer.Start();
   state_->housekeeping = std::thread([this] { KeepHouse(); });
   return absl::OkStatus();
@@ -102,6 +122,7 @@ void LedgerModule::Stop() {
     state_->stopping = true;
     state_->changed.notify_all();
   }
+  state_->log_http.reset();
   if (state_->housekeeping.joinable()) state_->housekeeping.join();
   state_->writer.Stop();
 }

@@ -6,8 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "libs/crypto/ed25519.h"
+#include "libs/http/endpoint.h"
 #include "libs/service/module.h"
 
 namespace rochdale::ledger {
@@ -19,6 +21,7 @@ struct LedgerOptions {
   // line of every checkpoint and name of its key: no spaces, no '+'.
   std::string origin = "rochdale.local/log";
   std::string address = "127.0.0.1:0";  // of this replica, for others that are not the writer
+  std::optional<http::Endpoint> log_http;  // where the log is served over HTTP; nothing: nowhere
   absl::Duration sign_every = absl::Seconds(1);
   absl::Duration check_balances_every = absl::Minutes(1);
   absl::Duration leadership_check_every = absl::Seconds(1);
@@ -39,6 +42,13 @@ class LedgerModule : public service::Module {
   void Stop() override;
   // OK while this replica writes.
   absl::Status Ready() override;
+
+  // Signs the tree head of what is committed now, and gives its size: what is done every
+  // `sign_every` by itself.
+  absl::StatusOr<int64_t> SignNow(absl::Time deadline);
+
+  // The bound port of LedgerOptions.log_http, once started; 0 where it is not served.
+  int log_http_port() const;
 
   // C2SP verifier key of the log: name+hash+base64 key.
   std::string VerifierKey() const;

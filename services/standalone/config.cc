@@ -17,6 +17,10 @@ absl::StatusOr<config::Outcome> ParseFlags(int argc, const char* const* argv,
   service::AddServiceIdentityFlags(flags, c.identity);
   flags.Text("log-origin", "name of the log in its checkpoints; cannot be changed later",
              &c.log_origin);
+  flags.Text("log-http",
+             "IP address and port on which everybody may read the log over HTTP; port 0: any free "
+             "one, see server.json; empty: none",
+             &c.log_http);
   flags.Int("workers", "attribution worker processes; 0: one per core", 0, 256, &c.workers);
   c.governance.Add(flags);
   flags.Bool("fsync", "false: a crash of the machine may lose data; for tests", &c.fsync);

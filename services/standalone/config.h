@@ -21,6 +21,7 @@ struct StandaloneConfig {
   std::string tls_key;
   service::ServiceIdentityConfig identity;  // of services that stand apart, and of the witness
   std::string log_origin = "rochdale.local/log";
+  std::string log_http = "127.0.0.1:0";
   int64_t workers = 0;
   governance::GovernanceFlags governance;
   bool fsync = true;

@@ -47,14 +47,21 @@ absl::StatusOr<std::unique_ptr<pg::PrivateCluster>> StartDatabase(const Standalo
   return cluster;
 }
 
+// Empty where the log is not served over HTTP.
+std::string LogUrl(const ledger::LedgerOptions& options, const ledger::LedgerModule& module) {
+  if (module.log_http_port() == 0) return "";
+  const http::Endpoint bound{options.log_http->address, module.log_http_port()};
+  return absl::StrCat("http://", bound.ToString());
+}
+
 // Where clients look: ports and the key of the log.
 absl::Status WriteServerFile(const StandaloneConfig& config, int port, int admin_port,
-                             const std::string& log_key) {
+                             const std::string& log_key, const std::string& log_http) {
   const std::string path = config.data_dir + "/server.json";
   std::ofstream out(path + ".new");
   out << "{\"address\":\"" << config.address << "\",\"port\":" << port
       << ",\"admin_port\":" << admin_port << ",\"pid\":" << ::getpid() << ",\"log_key\":\""
-      << log_key << "\"}\n";
+      << log_key << "\",\"log_http\":\"" << log_http << "\"}\n";
   out.close();
   if (!out || std::rename((path + ".new").c_str(), path.c_str()) != 0) {
     return absl::UnavailableError(absl::StrCat("cannot write ", path));
@@ -96,6 +103,9 @@ absl::Status ServeAll(const StandaloneConfig& config, service::Foundations& foun
   ASSIGN_OR_RETURN(ledger_options.log_key,
                    service::LoadOrMakeKey(config.data_dir + "/ledger/log.key"));
   ledger_options.origin = config.log_origin;
+  if (!config.log_http.empty()) {
+    ASSIGN_OR_RETURN(ledger_options.log_http, http::Endpoint::Parse(config.log_http));
+  }
   const auto ledger_module = ledger::LedgerModule::Make(ledger_options, environment("ledger"));
   ASSIGN_OR_RETURN(governance::GovernanceOptions governance_options, config.governance.Options());
   const auto governance_module = governance::GovernanceModule::Make(
@@ -126,7 +136,8 @@ absl::Status ServeAll(const StandaloneConfig& config, service::Foundations& foun
   options.admin.port = static_cast<int>(config.admin_port);
   options.on_bound = [&](int port) { bound_port = port; };
   options.on_serving = [&](int port, int admin_port) {
-    return WriteServerFile(config, port, admin_port, ledger_module->VerifierKey());
+    return WriteServerFile(config, port, admin_port, ledger_module->VerifierKey(),
+                           LogUrl(ledger_options, *ledger_module));
   };
   options.alive = [&cluster]() -> absl::Status {
     // Whoever runs us starts us again, and that recovers what was committed.

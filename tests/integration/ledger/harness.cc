@@ -81,8 +81,9 @@ Ledger::Ledger(TestDatabase& database, LedgerSetup setup)
   LedgerOptions options;
   options.log_key = LogKey();
   options.origin = "test.rochdale.local/log";
-  options.sign_every = absl::Milliseconds(100);
+  options.sign_every = setup.sign_every;
   options.leadership_check_every = absl::Milliseconds(100);
+  if (setup.log_http) options.log_http = http::Endpoint();
   module = LedgerModule::Make(options, environment);
   rpc::ServerOptions server;
   server.plaintext = true;

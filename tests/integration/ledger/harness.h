@@ -98,8 +98,10 @@ class Client {
 };
 
 struct LedgerSetup {
-  std::string data_dir;  // empty: one of its own
-  bool wait = true;      // until it writes
+  std::string data_dir;   // empty: one of its own
+  bool wait = true;       // until it writes
+  bool log_http = false;  // on any free port
+  absl::Duration sign_every = absl::Milliseconds(100);
 };
 
 // One replica. Several may run on one database.
