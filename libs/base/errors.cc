@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 
 namespace rochdale {
 namespace {
@@ -14,6 +15,8 @@ namespace {
 constexpr absl::string_view kReasonKey = "rochdale/reason";
 constexpr absl::string_view kRetryKey = "rochdale/retry_after_ms";
 constexpr absl::string_view kFieldsKey = "rochdale/field_violations";
+constexpr absl::string_view kDetailPrefix = "rochdale/detail/";
+constexpr size_t kDetailMax = 256;
 
 using absl::StatusCode;
 
@@ -199,6 +202,19 @@ absl::Status FieldErrors::ToStatus() const {
   absl::Status status = Error("BAD_REQUEST", message);
   status.SetPayload(kFieldsKey, absl::Cord(packed));
   return status;
+}
+
+absl::Status WithDetail(absl::Status status, absl::string_view key, absl::string_view value) {
+  status.SetPayload(absl::StrCat(kDetailPrefix, key), absl::Cord(value.substr(0, kDetailMax)));
+  return status;
+}
+
+std::map<std::string, std::string> DetailsOf(const absl::Status& status) {
+  std::map<std::string, std::string> details;
+  status.ForEachPayload([&](absl::string_view key, const absl::Cord& value) {
+    if (absl::ConsumePrefix(&key, kDetailPrefix)) details.emplace(key, std::string(value));
+  });
+  return details;
 }
 
 std::string ReasonOf(const absl::Status& status) { return PayloadText(status, kReasonKey); }

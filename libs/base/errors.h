@@ -5,6 +5,7 @@
 // and, where set, BadRequest, RetryInfo and PreconditionFailure.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -53,8 +54,13 @@ class FieldErrors {
   std::vector<FieldViolation> violations_;
 };
 
+// Adds a value for programs ("leader_address"), which travels as metadata of the ErrorInfo. At most
+// 256 bytes. `status` is an Error.
+absl::Status WithDetail(absl::Status status, absl::string_view key, absl::string_view value);
+
 // What was attached; empty where nothing was.
 std::string ReasonOf(const absl::Status& status);
+std::map<std::string, std::string> DetailsOf(const absl::Status& status);
 std::optional<absl::Duration> RetryAfterOf(const absl::Status& status);
 std::vector<FieldViolation> FieldViolationsOf(const absl::Status& status);
 

@@ -163,6 +163,7 @@ absl::StatusOr<Identity> Authenticator::FromJwt(absl::string_view token, absl::T
   identity.agent = key.agent;
   identity.service = key.service;
   identity.public_key = parsed.key;
+  identity.until = absl::FromUnixSeconds(parsed.claims.expires_at_s);
   return identity;
 }
 

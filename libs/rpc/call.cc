@@ -18,6 +18,14 @@ std::string Identity::ToString() const {
   return "anonymous";
 }
 
+std::string Call::Metadata(const char* key) const {
+  const auto& metadata = context->client_metadata();
+  const auto range = metadata.equal_range(key);
+  if (range.first == range.second) return "";
+  if (std::next(range.first) != range.second) return "(repeated)";
+  return std::string(range.first->second.data(), range.first->second.size());
+}
+
 bool Call::Ended() const {
   if (draining != nullptr && draining->load()) return true;
   if (absl::Now() >= deadline) return true;

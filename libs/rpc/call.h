@@ -10,7 +10,7 @@
 #include "libs/crypto/ed25519.h"
 
 namespace grpc {
-class ServerContext;
+class ServerContextBase;
 }
 
 namespace rochdale::rpc {
@@ -31,6 +31,7 @@ struct Identity {
   std::string worker;               // kWorker: the name of its session; empty: the run token itself
   crypto::PublicKey public_key;     // that signed the token; zero where none did
   RoleSet roles = 0;                // see access.h
+  absl::Time until = absl::InfiniteFuture();  // expiry of the token, where it carries one
 
   bool IsAnonymous() const { return kind == IdentityKind::kAnonymous; }
   bool IsService(absl::string_view name) const {
@@ -50,8 +51,12 @@ struct Call {
   absl::Time now;        // of the injected clock, once per call: the time of everything it records
   absl::Time deadline;   // of the system clock; never infinite
   std::string trace_id;  // 32 hexadecimal digits (W3C trace context)
-  const grpc::ServerContext* context = nullptr;
+  const grpc::ServerContextBase* context = nullptr;
   const std::atomic<bool>* draining = nullptr;
+
+  // The value of a metadata key; "" where there is none, and what no key's value can be where there
+  // are several: which one counts must not be open.
+  std::string Metadata(const char* key) const;
 
   // True once nobody waits for the answer (cancelled, past the deadline) or the server stops. A
   // handler that loops or waits asks this at least once a second.

@@ -6,8 +6,6 @@
 #include <algorithm>
 #include <chrono>
 #include <exception>
-#include <mutex>
-#include <unordered_map>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -19,6 +17,7 @@
 #include "libs/obs/log.h"
 #include "libs/obs/metrics.h"
 #include "libs/rpc/access.h"
+#include "libs/rpc/calls_state.h"
 #include "libs/rpc/method_tag.h"
 #include "libs/rpc/status.h"
 
@@ -37,15 +36,6 @@ const char* CodeName(absl::StatusCode code) {
   return i < std::size(kNames) ? kNames[i] : "Unknown";
 }
 
-std::string Metadata(const grpc::ServerContext& context, const char* key) {
-  const auto& metadata = context.client_metadata();
-  const auto range = metadata.equal_range(key);
-  if (range.first == range.second) return "";
-  // Two tokens would leave open which one counts; neither does.
-  if (std::next(range.first) != range.second) return "(repeated)";
-  return std::string(range.first->second.data(), range.first->second.size());
-}
-
 // The trace id of a W3C traceparent, or "".
 std::string TraceIdOf(const std::string& traceparent) {
   const std::vector<absl::string_view> parts = absl::StrSplit(traceparent, '-');
@@ -57,32 +47,6 @@ std::string TraceIdOf(const std::string& traceparent) {
 }
 
 }  // namespace
-
-struct Calls::Method {
-  std::string path;
-  MethodInfo info;
-  bool known = false;
-  obs::Counter started;
-
-  bool streams() const { return info.type != MethodType::kUnary; }
-};
-
-struct Calls::Record {
-  absl::Time started = absl::Now();
-  std::string error_id;  // where an INTERNAL was made
-  std::string detail;    // for the log alone
-};
-
-struct Calls::State {
-  obs::CounterFamily started, handled;
-  obs::HistogramFamily seconds;
-  obs::GaugeFamily running;
-  std::atomic<int> unary{0}, streams{0};
-  std::mutex mutex;
-  std::unordered_map<std::string, std::unique_ptr<Method>> methods;  // entries never leave
-
-  std::atomic<int>& Running(const Method& method) { return method.streams() ? streams : unary; }
-};
 
 Calls::Calls(const Clock& clock, IdSource& ids, const Authenticator& authenticator,
              const obs::Logger& logger, obs::Metrics& metrics, CallLimits limits)
@@ -122,19 +86,18 @@ const Calls::Method& Calls::FindOrAddMethod(const std::string& path) {
   return *method;
 }
 
-absl::Status Calls::Enter(const Method& method, grpc::ServerContext* context, Call& call,
-                          bool& admitted) {
+Credentials Calls::CredentialsOf(const Call& call) {
+  return {call.Metadata("authorization"), call.Metadata(kOnBehalfOf), PeerOf(*call.context)};
+}
+
+absl::Status Calls::Enter(const Method& method, Call& call, int running, int running_max) {
   if (draining_.load()) {
     return RetryableError("UNAVAILABLE", "the server is stopping", limits_.retry_after);
   }
-  std::atomic<int>& running = state_->Running(method);
-  admitted = true;  // counted, whatever comes next
-  if (running.fetch_add(1) >= (method.streams() ? limits_.streams_max : limits_.unary_max)) {
+  if (running > running_max) {
     return RetryableError("OVERLOADED", "too many calls run at once", limits_.retry_after);
   }
-  const Credentials shown{Metadata(*context, "authorization"), Metadata(*context, kOnBehalfOf),
-                          PeerOf(*context)};
-  ASSIGN_OR_RETURN(call.identity, authenticator_.Authenticate(shown, call.now));
+  ASSIGN_OR_RETURN(call.identity, authenticator_.Authenticate(CredentialsOf(call), call.now));
   call.identity.roles = RolesOf(call.identity);
   if (!method.known || !MayCall(call.identity, method.info.roles)) {
     if (call.identity.IsAnonymous()) {
@@ -145,10 +108,10 @@ absl::Status Calls::Enter(const Method& method, grpc::ServerContext* context, Ca
   const absl::Time now = absl::Now();
   const absl::Duration longest =
       method.streams() ? limits_.stream_deadline_max : limits_.unary_deadline_max;
-  if (context->deadline() == std::chrono::system_clock::time_point::max()) {
+  if (call.context->deadline() == std::chrono::system_clock::time_point::max()) {
     call.deadline = now + (method.streams() ? longest : limits_.deadline_default);
   } else {
-    call.deadline = std::min(absl::FromChrono(context->deadline()), now + longest);
+    call.deadline = std::min(absl::FromChrono(call.context->deadline()), now + longest);
   }
   if (call.deadline <= now) {
     return Error("DEADLINE_EXCEEDED", "the deadline passed before the call began");
@@ -190,29 +153,23 @@ void Calls::Report(const Method& method, const Call& call, const absl::Status& s
               "call", fields);
 }
 
-grpc::Status Calls::Run(grpc::ServerContext* context,
-                        absl::FunctionRef<absl::Status(const Call&)> body) {
-  Record record;
-  const Method& method = FindOrAddMethod(MethodPath(*context));
+const Calls::Method& Calls::Begin(const grpc::ServerContextBase& context, Call& call,
+                                  Record& record) {
+  const Method& method = FindOrAddMethod(MethodPath(context));
   method.started.Add();
-  Call call;
   call.now = clock_.Now();
   call.deadline = record.started;
-  call.context = context;
+  call.context = &context;
   call.draining = &draining_;
-  call.trace_id = TraceIdOf(Metadata(*context, "traceparent"));
+  call.trace_id = TraceIdOf(call.Metadata("traceparent"));
   if (call.trace_id.empty()) {
     call.trace_id = absl::StrReplaceAll(ids_.New(call.now).ToString(), {{"-", ""}});
   }
+  return method;
+}
 
-  bool admitted = false;
-  absl::Status status = Enter(method, context, call, admitted);
-  if (status.ok()) {
-    state_->running.With({method.streams() ? "stream" : "unary"}).Add(1);
-    status = RunBody(call, body);
-    state_->running.With({method.streams() ? "stream" : "unary"}).Add(-1);
-  }
-  if (admitted) state_->Running(method).fetch_sub(1);
+grpc::Status Calls::End(const Method& method, const Call& call, absl::Status status,
+                        Record& record) {
   if (!status.ok()) record.error_id = ids_.New(call.now).ToString();
   const absl::Status shown = Presentable(status, record.error_id);
   if (shown != status) record.detail = status.ToString();
@@ -221,8 +178,33 @@ grpc::Status Calls::Run(grpc::ServerContext* context,
   return ToGrpc(shown);
 }
 
-void Calls::Drain() { draining_.store(true); }
+grpc::Status Calls::Run(grpc::ServerContext* context,
+                        absl::FunctionRef<absl::Status(const Call&)> body) {
+  Record record;
+  Call call;
+  const Method& method = Begin(*context, call, record);
+  std::atomic<int>& running = method.streams() ? state_->streams : state_->unary;
+  const int running_max = method.streams() ? limits_.streams_max : limits_.unary_max;
+  absl::Status status = Enter(method, call, running.fetch_add(1) + 1, running_max);
+  if (status.ok()) {
+    state_->running.With({method.streams() ? "stream" : "unary"}).Add(1);
+    status = RunBody(call, body);
+    state_->running.With({method.streams() ? "stream" : "unary"}).Add(-1);
+  }
+  running.fetch_sub(1);
+  return End(method, call, std::move(status), record);
+}
 
-int Calls::running() const { return state_->unary.load() + state_->streams.load(); }
+void Calls::Drain() {
+  draining_.store(true);
+  state_->EndAll(RetryableError("UNAVAILABLE", "the server is stopping", limits_.retry_after));
+}
+
+int Calls::running() const {
+  return state_->unary.load() + state_->streams.load() + state_->open.load();
+}
+
+TaskThreads& Calls::patient() { return state_->patient; }
+TaskThreads& Calls::prompt() { return state_->prompt; }
 
 }  // namespace rochdale::rpc

@@ -30,6 +30,7 @@
 
 namespace grpc {
 class ServerContext;
+class ServerContextBase;
 }  // namespace grpc
 
 namespace rochdale::obs {
@@ -42,11 +43,15 @@ namespace rochdale::rpc {
 struct CallLimits {
   int unary_max = 64;    // unary calls that run at once: about twice the database pool
   int streams_max = 64;  // streams that run at once, each holds a thread
+  int open_max = 2'048;  // streams that hold none (open_call.h)
+  int open_per_person_max = 32;  // of them, of one principal or agent
   absl::Duration deadline_default = absl::Seconds(30);  // of a call that names none
   absl::Duration unary_deadline_max = absl::Minutes(5);
   absl::Duration stream_deadline_max = absl::Hours(1);  // a watch ends then; the client reopens it
   absl::Duration retry_after = absl::Milliseconds(200);  // in RetryInfo of OVERLOADED
 };
+
+class TaskThreads;
 
 // What all calls of one server share. Thread-safe. The references must outlive it.
 class Calls {
@@ -66,15 +71,24 @@ class Calls {
   // Calls that run now, unary and streams.
   int running() const;
 
+  // For open calls: threads for what may wait for another service or takes long to compute, and
+  // threads for what never waits. An open call has at most one task of a kind at a time.
+  TaskThreads& patient();
+  TaskThreads& prompt();
+
   const CallLimits& limits() const { return limits_; }
 
  private:
+  friend class OpenCall;
   struct State;
   struct Method;
   struct Record;
   const Method& FindOrAddMethod(const std::string& path);
-  absl::Status Enter(const Method& method, grpc::ServerContext* context, Call& call,
-                     bool& admitted);
+  const Method& Begin(const grpc::ServerContextBase& context, Call& call, Record& record);
+  static Credentials CredentialsOf(const Call& call);
+  absl::Status Enter(const Method& method, Call& call, int running, int running_max);
+  // Logs, counts, and says what the wire shows.
+  grpc::Status End(const Method& method, const Call& call, absl::Status status, Record& record);
   absl::Status RunBody(const Call& call, absl::FunctionRef<absl::Status(const Call&)> body);
   void Report(const Method& method, const Call& call, const absl::Status& status,
               const Record& record);
@@ -94,7 +108,7 @@ grpc::Status Handle(grpc::ServerContext* context, Calls& calls, Body&& body) {
   return calls.Run(context, body);
 }
 
-// Streams, with the reader, writer or stream handed on: absl::Status(const Call&, Stream&).
+// Streams that hold a thread, with the reader, writer or stream handed on: absl::Status(const Call&, Stream&).
 template <typename Stream, typename Body>
 grpc::Status HandleStream(grpc::ServerContext* context, Calls& calls, Stream* stream,
                           Body&& body) {

@@ -47,7 +47,7 @@ void AddMethodTag(grpc::ServerBuilder& builder) {
   builder.experimental().SetInterceptorCreators(std::move(creators));
 }
 
-std::string MethodPath(const grpc::ServerContext& context) {
+std::string MethodPath(const grpc::ServerContextBase& context) {
   const auto& metadata = context.client_metadata();
   const auto at = metadata.find(kKey);
   if (at == metadata.end()) return "";

@@ -7,7 +7,7 @@
 
 namespace grpc {
 class ServerBuilder;
-class ServerContext;
+class ServerContextBase;
 }  // namespace grpc
 
 namespace rochdale::rpc {
@@ -16,6 +16,6 @@ namespace rochdale::rpc {
 void AddMethodTag(grpc::ServerBuilder& builder);
 
 // "/package.Service/Method"; empty where the server was built without the tag.
-std::string MethodPath(const grpc::ServerContext& context);
+std::string MethodPath(const grpc::ServerContextBase& context);
 
 }  // namespace rochdale::rpc

@@ -28,7 +28,7 @@ std::string Property(const grpc::AuthContext& context, const char* name) {
 
 }  // namespace
 
-Peer PeerOf(const grpc::ServerContext& context) {
+Peer PeerOf(const grpc::ServerContextBase& context) {
   Peer peer;
   const std::shared_ptr<const grpc::AuthContext> proven = context.auth_context();
   if (proven == nullptr) return peer;

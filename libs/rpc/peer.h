@@ -11,7 +11,7 @@
 #include "absl/strings/string_view.h"
 
 namespace grpc {
-class ServerContext;
+class ServerContextBase;
 }
 
 namespace rochdale::rpc {
@@ -22,7 +22,7 @@ struct Peer {
 };
 
 // The certificate was verified in the handshake; one that does not hold never gets this far.
-Peer PeerOf(const grpc::ServerContext& context);
+Peer PeerOf(const grpc::ServerContextBase& context);
 
 // INVALID_ARGUMENT: not 1 to 255 of a-z 0-9 . - _
 absl::Status CheckTrustDomain(absl::string_view trust_domain);

@@ -82,6 +82,9 @@ grpc::Status ToGrpc(const absl::Status& status) {
   google::rpc::ErrorInfo info;
   info.set_reason(ReasonOf(status));
   info.set_domain(kErrorDomain);
+  for (const auto& [key, value] : DetailsOf(status)) {
+    (*info.mutable_metadata())[key] = obs::ValidUtf8(value);
+  }
   wire.add_details()->PackFrom(info);
   if (const auto violations = FieldViolationsOf(status); !violations.empty()) {
     google::rpc::BadRequest bad;
@@ -123,12 +126,15 @@ absl::Status FromGrpc(const grpc::Status& status) {
     }
     return errors.ToStatus();
   }
-  if (has_retry) {
-    return RetryableError(info.reason(), message,
-                          absl::Seconds(retry.retry_delay().seconds()) +
-                              absl::Nanoseconds(retry.retry_delay().nanos()));
+  absl::Status error =
+      has_retry ? RetryableError(info.reason(), message,
+                                 absl::Seconds(retry.retry_delay().seconds()) +
+                                     absl::Nanoseconds(retry.retry_delay().nanos()))
+                : Error(info.reason(), message);
+  for (const auto& [key, value] : info.metadata()) {
+    error = WithDetail(std::move(error), key, value);
   }
-  return Error(info.reason(), message);
+  return error;
 }
 
 }  // namespace rochdale::rpc

@@ -114,6 +114,12 @@ grpc::Status LedgerService::PostTransfers(grpc::ServerContext* context,
   });
 }
 
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* LedgerService::StreamTransfers(
+    grpc::CallbackServerContext* context) {
+  return TransferStream::Begin(*context, calls_, clock_, writer_, room_,
+                               [] { return absl::OkStatus(); });
+}
+
 grpc::Status LedgerService::GetTransfer(grpc::ServerContext* context,
                                         const v1::GetTransferRequest* request,
                                         v1::GetTransferResponse* response) {

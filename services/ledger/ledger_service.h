@@ -5,6 +5,7 @@
 #include "libs/rpc/handle.h"
 #include "rochdale/ledger/v1/ledger.grpc.pb.h"
 #include "services/ledger/published_log.h"
+#include "services/ledger/transfer_stream.h"
 #include "services/ledger/tree_heads.h"
 #include "services/ledger/writer.h"
 
@@ -12,12 +13,16 @@ namespace rochdale::ledger {
 
 // Accounts, transfers and entries are shown to every caller that the access table lets in: the log,
 // which anybody may read, says the same. Thread-safe.
-class LedgerService final : public v1::LedgerService::Service {
+//
+// Everything is synchronous but StreamTransfers, of which there may be too many for a thread each.
+class LedgerService final
+    : public v1::LedgerService::WithRawCallbackMethod_StreamTransfers<v1::LedgerService::Service> {
  public:
   // All outlive it. `db` is for reading.
-  LedgerService(rpc::Calls& calls, pg::Database& db, Writer& writer, TreeHeads& heads,
-                const PublishedLog& published)
-      : calls_(calls), db_(db), writer_(writer), heads_(heads), published_(published) {}
+  LedgerService(rpc::Calls& calls, const Clock& clock, pg::Database& db, Writer& writer,
+                TreeHeads& heads, const PublishedLog& published)
+      : calls_(calls), clock_(clock), db_(db), writer_(writer), heads_(heads),
+        published_(published) {}
 
   grpc::Status OpenAccounts(grpc::ServerContext* context, const v1::OpenAccountsRequest* request,
                             v1::OpenAccountsResponse* response) override;
@@ -28,6 +33,8 @@ class LedgerService final : public v1::LedgerService::Service {
   grpc::Status PostTransfers(grpc::ServerContext* context,
                              const v1::PostTransfersRequest* request,
                              v1::PostTransfersResponse* response) override;
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* StreamTransfers(
+      grpc::CallbackServerContext* context) override;
   grpc::Status GetTransfer(grpc::ServerContext* context, const v1::GetTransferRequest* request,
                            v1::GetTransferResponse* response) override;
   grpc::Status ListTransfers(grpc::ServerContext* context,
@@ -68,10 +75,12 @@ class LedgerService final : public v1::LedgerService::Service {
                                    int64_t index);
 
   rpc::Calls& calls_;
+  const Clock& clock_;
   pg::Database& db_;
   Writer& writer_;
   TreeHeads& heads_;
   const PublishedLog& published_;
+  StreamRoom room_;
 };
 
 }  // namespace rochdale::ledger

@@ -52,7 +52,7 @@ struct LedgerModule::State {
                WriterOptions{.address = options.address,
                              .leadership_check_every = options.leadership_check_every}),
         published(env.db),
-        service(env.calls, env.db, writer, heads, published) {}
+        service(env.calls, env.clock, env.db, writer, heads, published) {}
 
   const LedgerOptions options;
   const service::Environment env;

@@ -24,6 +24,10 @@ absl::Status CannotWrite() {
   return RetryableError("UNAVAILABLE", "the log cannot be written now", absl::Seconds(1));
 }
 
+absl::Status TooLate() {
+  return Error("DEADLINE_EXCEEDED", "the writer did not answer in time; repeat the call");
+}
+
 bool IsNotLeader(const absl::Status& status) { return ReasonOf(status) == "NOT_LEADER"; }
 
 // Failures of the moment, after which the state in memory is in doubt.
@@ -98,16 +102,15 @@ WriterMetrics DeclareWriterMetrics(obs::Metrics& metrics) {
   return m;
 }
 
-// A command that waits for its reply. Guarded by the writer's mutex until it is taken; `done` and
-// `reply` always.
+// A command that waits for its reply.
 struct Writer::Pending {
-  explicit Pending(Command wanted) : command(std::move(wanted)), items(command.items()) {}
+  Pending(Command wanted, absl::Time until, Answerer call)
+      : command(std::move(wanted)), items(command.items()), deadline(until),
+        answer(std::move(call)) {}
   const Command command;
   const int items;
-  bool abandoned = false;  // its caller has gone
-  bool done = false;
-  absl::StatusOr<Reply> reply = absl::UnknownError("pending");
-  std::condition_variable answered;
+  const absl::Time deadline;
+  const Answerer answer;
 };
 
 Writer::Writer(pg::Database& db, const Clock& clock, const obs::Logger& logger,
@@ -146,25 +149,44 @@ void Writer::Stop() {
   RefuseAll(RetryableError("UNAVAILABLE", "the ledger stops", absl::Seconds(1)), lock);
 }
 
+void Writer::SubmitAsync(Command command, absl::Time deadline, Answerer answer) {
+  auto pending = std::make_shared<Pending>(std::move(command), deadline, std::move(answer));
+  const absl::Status refused = [&]() -> absl::Status {
+    std::lock_guard lock(mutex_);
+    if (stopping_) return RetryableError("UNAVAILABLE", "the ledger stops", absl::Seconds(1));
+    if (!epoch_.has_value()) return NotLeader();
+    if (!queue_.empty() && queue_items_ + pending->items > options_.queue_items_max) {
+      return RetryableError("OVERLOADED", "too many transfers and entries wait",
+                            absl::Milliseconds(200));
+    }
+    queue_items_ += pending->items;
+    queue_.push_back(std::move(pending));
+    metrics_.queue_items.Set(queue_items_);
+    changed_.notify_all();
+    return absl::OkStatus();
+  }();
+  if (!refused.ok()) pending->answer(refused);
+}
+
 absl::StatusOr<Reply> Writer::Submit(Command command, absl::Time deadline) {
-  auto pending = std::make_shared<Pending>(std::move(command));
-  std::unique_lock lock(mutex_);
-  if (stopping_) return RetryableError("UNAVAILABLE", "the ledger stops", absl::Seconds(1));
-  if (!epoch_.has_value()) return NotLeader();
-  if (!queue_.empty() && queue_items_ + pending->items > options_.queue_items_max) {
-    return RetryableError("OVERLOADED", "too many transfers and entries wait",
-                          absl::Milliseconds(200));
+  // Shared with the answer, which may come after its caller has gone.
+  struct Waiter {
+    std::mutex mutex;
+    std::condition_variable answered;
+    std::optional<absl::StatusOr<Reply>> reply;
+  };
+  auto waiter = std::make_shared<Waiter>();
+  SubmitAsync(std::move(command), deadline, [waiter](absl::StatusOr<Reply> reply) {
+    std::lock_guard lock(waiter->mutex);
+    waiter->reply = std::move(reply);
+    waiter->answered.notify_all();
+  });
+  std::unique_lock lock(waiter->mutex);
+  if (!waiter->answered.wait_until(lock, absl::ToChronoTime(deadline),
+                                   [&] { return waiter->reply.has_value(); })) {
+    return TooLate();
   }
-  queue_.push_back(pending);
-  queue_items_ += pending->items;
-  metrics_.queue_items.Set(queue_items_);
-  changed_.notify_all();
-  const auto until = absl::ToChronoTime(deadline);
-  if (!pending->answered.wait_until(lock, until, [&] { return pending->done; })) {
-    pending->abandoned = true;
-    return Error("DEADLINE_EXCEEDED", "the writer did not answer in time; repeat the call");
-  }
-  return std::move(pending->reply);
+  return *std::move(waiter->reply);
 }
 
 bool Writer::Writing() const {
@@ -191,40 +213,37 @@ void Writer::Lost() {
   loaded_ = false;
   trouble_ = NotLeader();
   metrics_.leading.Set(0);
-  RefuseAll(NotLeader(), lock);
   changed_.notify_all();
+  RefuseAll(NotLeader(), lock);
 }
 
-void Writer::RefuseAll(const absl::Status& status, std::unique_lock<std::mutex>&) {
-  for (const PendingPtr& pending : queue_) {
-    pending->reply = status;
-    pending->done = true;
-    pending->answered.notify_all();
-  }
-  queue_.clear();
+void Writer::RefuseAll(const absl::Status& status, std::unique_lock<std::mutex>& lock) {
+  const std::deque<PendingPtr> refused = std::exchange(queue_, {});
   queue_items_ = 0;
   metrics_.queue_items.Set(0);
+  lock.unlock();
+  for (const PendingPtr& pending : refused) pending->answer(status);
+  lock.lock();
 }
 
-void Writer::Answer(const PendingPtr& pending, absl::StatusOr<Reply> reply) {
-  std::lock_guard lock(mutex_);
-  pending->reply = std::move(reply);
-  pending->done = true;
-  pending->answered.notify_all();
-}
-
-std::vector<Writer::PendingPtr> Writer::TakeBatch(std::unique_lock<std::mutex>&) {
-  std::vector<PendingPtr> taken;
+std::vector<Writer::PendingPtr> Writer::TakeBatch(std::unique_lock<std::mutex>& lock) {
+  std::vector<PendingPtr> taken, late;
+  const absl::Time now = absl::Now();
   int items = 0;
   while (!queue_.empty() && (taken.empty() || items + queue_.front()->items <= kItemsMax)) {
     PendingPtr next = std::move(queue_.front());
     queue_.pop_front();
     queue_items_ -= next->items;
-    if (next->abandoned) continue;
+    if (next->deadline <= now) {
+      late.push_back(std::move(next));
+      continue;
+    }
     items += next->items;
     taken.push_back(std::move(next));
   }
   metrics_.queue_items.Set(queue_items_);
+  lock.unlock();
+  for (const PendingPtr& pending : late) pending->answer(TooLate());
   return taken;
 }
 
@@ -249,7 +268,6 @@ void Writer::Loop() {
     }
     if (epoch_.has_value() && !queue_.empty()) {
       const std::vector<PendingPtr> commands = TakeBatch(lock);
-      lock.unlock();
       if (!commands.empty()) Process(commands);
       lock.lock();
       continue;
@@ -276,9 +294,11 @@ absl::Status Writer::Load(int64_t epoch) {
   RETURN_IF_ERROR(Reload());
   if (state_.size > 0) return absl::OkStatus();
   const Caller self{true, "ledger", {}, {}};
-  auto first = std::make_shared<Pending>(Command{self, clock_.Now(), log_});
-  Process({first});
-  return first->reply.status();
+  absl::Status status = CannotWrite();
+  Process({std::make_shared<Pending>(
+      Command{self, clock_.Now(), log_}, absl::InfiniteFuture(),
+      [&status](const absl::StatusOr<Reply>& reply) { status = reply.status(); })});
+  return status;
 }
 
 absl::Status Writer::Reload() {
@@ -330,7 +350,7 @@ void Writer::Process(const std::vector<PendingPtr>& commands) {
       loaded_ = false;
       trouble_ = status;
     }
-    for (const PendingPtr& pending : commands) Answer(pending, status);
+    for (const PendingPtr& pending : commands) pending->answer(status);
     return;
   }
   // Something in one command breaks a rule of the database: it alone shall fail.
@@ -357,7 +377,7 @@ absl::Status Writer::TryBatch(const std::vector<PendingPtr>& commands) {
     if (!batch.has_value() || state_.batch != before.batch + 1) return status;
   }
   Report(*batch, replies, absl::Now() - begin);
-  for (size_t i = 0; i < commands.size(); ++i) Answer(commands[i], std::move(replies[i]));
+  for (size_t i = 0; i < commands.size(); ++i) commands[i]->answer(std::move(replies[i]));
   return absl::OkStatus();
 }
 

@@ -74,6 +74,12 @@ class Writer {
   // Thread-safe; blocks, at most until `deadline` (system clock).
   absl::StatusOr<Reply> Submit(Command command, absl::Time deadline);
 
+  // As Submit, without a thread that waits: `answer` is called once, from the writer's thread, that
+  // of leadership or this one, without locks, and must return soon. What still waits at `deadline`
+  // is not run.
+  using Answerer = std::function<void(absl::StatusOr<Reply>)>;
+  void SubmitAsync(Command command, absl::Time deadline, Answerer answer);
+
   // True once this replica leads, and its state is read and found in order.
   bool Writing() const;
   // OK: Writing(). Otherwise what is wrong or not yet done.
@@ -88,10 +94,10 @@ class Writer {
   void Loop();
   void Gained(int64_t epoch);
   void Lost();
-  // Those that wait, at most kItemsMax items.
+  // Those that wait, at most kItemsMax items. Unlocks.
   std::vector<PendingPtr> TakeBatch(std::unique_lock<std::mutex>& lock);
+  // Unlocks while it answers.
   void RefuseAll(const absl::Status& status, std::unique_lock<std::mutex>& lock);
-  void Answer(const PendingPtr& pending, absl::StatusOr<Reply> reply);
 
   // Reads the tree state and checks it; then the log is started where it is empty.
   absl::Status Load(int64_t epoch);

@@ -38,9 +38,11 @@ void Directory::Put(const crypto::PublicKey& key, rpc::RegisteredKey registered)
 }
 
 Client::Client(std::shared_ptr<grpc::Channel> channel, IdSource& ids, const Clock& clock,
-               std::optional<crypto::TokenSubject> subject, crypto::KeyPair key)
+               std::optional<crypto::TokenSubject> subject, crypto::KeyPair key,
+               absl::Duration token_lifetime)
     : tokens_(subject.has_value()
-                  ? std::make_unique<rpc::TokenSource>(*subject, std::move(key), clock, ids)
+                  ? std::make_unique<rpc::TokenSource>(*subject, std::move(key), clock, ids,
+                                                       token_lifetime)
                   : nullptr),
       outgoing_(std::make_unique<rpc::Outgoing>(ids, tokens_.get())),
       stub_(std::make_unique<Stub>(std::move(channel))) {}
@@ -113,9 +115,10 @@ const rpc::Outgoing& Ledger::outgoing(const std::string& service) {
   return *outgoing;
 }
 
-Client Ledger::As(const std::string& service) {
-  return Client(channel(), ids, clock, crypto::TokenSubject::OfService(service),
-                ServiceKey(service));
+Client Ledger::As(const std::string& service, std::shared_ptr<grpc::Channel> through,
+                  absl::Duration token_lifetime) {
+  return Client(through == nullptr ? channel() : std::move(through), ids, clock,
+                crypto::TokenSubject::OfService(service), ServiceKey(service), token_lifetime);
 }
 
 Client Ledger::As(const Person& person) {

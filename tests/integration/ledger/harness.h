@@ -64,7 +64,8 @@ class Client {
  public:
   // `subject` nothing: anonymous.
   Client(std::shared_ptr<grpc::Channel> channel, IdSource& ids, const Clock& clock,
-         std::optional<crypto::TokenSubject> subject, crypto::KeyPair key);
+         std::optional<crypto::TokenSubject> subject, crypto::KeyPair key,
+         absl::Duration token_lifetime = absl::Minutes(10));
 
   template <typename Base, typename Request, typename Response>
   absl::StatusOr<Response> Call(grpc::Status (Base::*method)(grpc::ClientContext*, const Request&,
@@ -91,6 +92,13 @@ class Client {
     return response.ok() ? "OK" : ReasonOf(response.status());
   }
 
+  // A StreamTransfers call of this caller, a minute at most.
+  using Stream = grpc::ClientReaderWriter<v1::PostTransfersRequest, v1::StreamTransfersResponse>;
+  std::unique_ptr<Stream> Open(grpc::ClientContext& context) {
+    outgoing_->Prepare(context, {.timeout = absl::Minutes(1)});
+    return stub_->StreamTransfers(&context);
+  }
+
  private:
   std::unique_ptr<rpc::TokenSource> tokens_;
   std::unique_ptr<rpc::Outgoing> outgoing_;
@@ -111,7 +119,8 @@ class Ledger {
   ~Ledger() { Stop(); }
   void Stop();
 
-  Client As(const std::string& service);
+  Client As(const std::string& service, std::shared_ptr<grpc::Channel> through = nullptr,
+            absl::Duration token_lifetime = absl::Minutes(10));
   Client As(const Person& person);
   Client AsAgentOf(const Person& person);
   Client Anonymous();
@@ -130,6 +139,12 @@ class Ledger {
   std::unique_ptr<LedgerModule> module;
   pg::Database& db() { return *db_; }
   std::shared_ptr<grpc::Channel> channel() { return server_->InProcessChannel(); }
+  // Over the network (loopback), as calls of other processes come.
+  std::shared_ptr<grpc::Channel> Remote() const {
+    return rpc::MakeChannel(address(), {.plaintext = true}).value();
+  }
+  std::string address() const { return "127.0.0.1:" + std::to_string(server_->port()); }
+  int running() const { return calls_->running(); }
   const rpc::Outgoing& outgoing(const std::string& service);
 
  private:
