@@ -108,7 +108,8 @@ grpc::Status Handle(grpc::ServerContext* context, Calls& calls, Body&& body) {
   return calls.Run(context, body);
 }
 
-// Streams that hold a thread, with the reader, writer or stream handed on: absl::Status(const Call&, Stream&).
+// Streams that hold a thread, with the reader, writer or stream handed on:
+// absl::Status(const Call&, Stream&).
 template <typename Stream, typename Body>
 grpc::Status HandleStream(grpc::ServerContext* context, Calls& calls, Stream* stream,
                           Body&& body) {
