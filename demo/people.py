@@ -14,6 +14,7 @@ SLUG = "fashion"
 SCENARIO = "default"
 NANO = 1_000_000_000
 SUPPLY_MICROTOKENS = 1_000_000_000 * 1_000_000
+CUSTOMER_KYC_LEVEL = 2  # may send up to 10,000 tokens a day
 CUSTOMER_MICROTOKENS = 5_000 * 1_000_000
 # By how much an update may raise the loss on a member's own probe: small steps go up and down.
 MAIN_CLASS_EPS_NANONATS = 20_000_000
@@ -161,6 +162,8 @@ def found(plan, founder: Person, customer: Person, settings, world, say) -> str:
         "Fashion cooperative", SLUG, parameters=parameters, floor=floor(probe_ids),
         pools=_pools(customer), cooperative_id=cooperative_id))
     say("genesis signed by the founder's key; supply of 1,000,000,000 tokens minted")
+    # Who sends tokens has shown who it is: the founders of a network's first cooperative attest it.
+    plan.once("kyc/customer", lambda: founder.admin.attest_kyc(customer.id, CUSTOMER_KYC_LEVEL))
     plan.once("model", lambda: founder.admin.create_model(
         knobs.LAYER_SIZES, init_seed=settings.seed, cooperative=cooperative_id))
     for c, rows in enumerate(world.class_probes):

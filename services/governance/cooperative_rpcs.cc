@@ -66,17 +66,17 @@ absl::Status PlanPools(pg::Transaction& tx, const NewCooperative& wanted, Cooper
   return errors.ToStatus();
 }
 
-// Takes a copy of the builder: a transaction may run more than once.
-absl::Status LogChange(pg::Transaction& tx, const Cooperative& cooperative,
-                       const ParameterChange& change, const crypto::SignedDocument& document,
-                       crypto::EntryBuilder entry) {
-  return Log(tx, entry.Cooperative(cooperative.id)
-                     .Subject(cooperative.id)
-                     .AuthorisedBy(cooperative.event)
-                     .U64(tag::kVersion, change.version)
-                     .Text(tag::kParameter, change.name)
-                     .Text(tag::kValue, change.value)
-                     .Document(document));
+// The entry of a change, without its document; builds on a copy, since a transaction may run more
+// than once.
+crypto::EntryBuilder EntryOf(const ParameterChange& change, const Cooperative& cooperative,
+                             crypto::EntryBuilder entry) {
+  entry.Cooperative(cooperative.id)
+      .Subject(cooperative.id)
+      .AuthorisedBy(cooperative.event)
+      .U64(tag::kVersion, change.version)
+      .Text(tag::kParameter, change.name)
+      .Text(tag::kValue, change.value);
+  return entry;
 }
 
 }  // namespace
@@ -110,13 +110,15 @@ grpc::Status GovernanceService::FoundCooperative(grpc::ServerContext* context,
                                     .U64(tag::kRulesVersion, founded.rules_version)
                                     .Document(wanted.documents.front())));
         // The log tells of first values as of later ones: who reads only entries knows them all.
+        // Signed is the genesis, which allowed them.
         for (const auto& [name, first] : first_values) {
           const auto& [changed, builder] = first;
           const ParameterChange change{1,        name,
                                        wanted.parameters.at(name), call.now,
                                        founded.genesis, changed};
           RETURN_IF_ERROR(RecordParameter(tx, founded.id, change));
-          RETURN_IF_ERROR(LogChange(tx, founded, change, wanted.documents.front(), builder));
+          crypto::EntryBuilder set = EntryOf(change, founded, builder);
+          RETURN_IF_ERROR(Log(tx, set));
         }
         return FillCooperative(tx, founded, *response->mutable_cooperative());
     });
@@ -235,7 +237,8 @@ grpc::Status GovernanceService::ChangeParameter(grpc::ServerContext* context,
                                      wanted.value, call.now,
                                      crypto::DocumentDigest(wanted.documents.front()), event};
         RETURN_IF_ERROR(RecordParameter(tx, cooperative.id, change));
-        RETURN_IF_ERROR(LogChange(tx, cooperative, change, wanted.documents.front(), entry));
+        crypto::EntryBuilder once = EntryOf(change, cooperative, entry);
+        RETURN_IF_ERROR(Log(tx, once.Document(wanted.documents.front())));
         ToProto(change, *response->mutable_change());
         return absl::OkStatus();
     });

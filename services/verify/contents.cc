@@ -55,6 +55,9 @@ const std::vector<Content>& Contents() {
       {kind::kMandateGranted, "rochdale.governance.v1.Mandate",
        {{"mandate_id", kSubject}, {"cooperative_id", kCooperative},
         {"principal_id", tag::kPrincipal}, {"agent_id", tag::kAgent},
+        {"expires_us", tag::kExpiresUs}}, false},  // and CheckMandate
+      {kind::kKycAttested, "rochdale.governance.v1.KycAttestation",
+       {{"principal_id", kSubject}, {"level", tag::kKycLevel},
         {"expires_us", tag::kExpiresUs}}, false},
       {kind::kMandateRevoked, "rochdale.governance.v1.MandateRevocation",
        {{"mandate_id", kSubject}}, false},
@@ -126,10 +129,47 @@ std::set<std::string> FoundersOf(const Log& log, const Documents& documents,
   return keys;
 }
 
+// Numbers may be left out of a body where they are 0.
+bool Says(const nlohmann::json& body, const char* member, const Entry& entry, uint16_t place) {
+  const crypto::Field* field = entry.Find(place);
+  const bool number = field != nullptr && (field->type == crypto::FieldType::kU64 ||
+                                           field->type == crypto::FieldType::kI64);
+  const std::string text = absl::AsciiStrToLower(ProtoText(body, member));
+  return (number && text.empty() ? "0" : text) == TextAt(entry, place);
+}
+
+// The part of a mandate by which money is spent; an entry without actions allows none.
+absl::Status CheckMandate(const Entry& entry, const nlohmann::json& body) {
+  if (entry.Find(tag::kActions) == nullptr) return absl::OkStatus();
+  static const auto* kActions = new std::vector<std::string>{
+      "", "MANDATE_ACTION_SUBMIT_UPDATE", "MANDATE_ACTION_SPEND", "MANDATE_ACTION_VOTE"};
+  uint64_t actions = 0;
+  for (const nlohmann::json& action : ProtoList(body, "actions")) {
+    for (size_t i = 1; i < kActions->size(); ++i) {
+      if (action == (*kActions)[i] || action == i) actions |= uint64_t{1} << i;
+    }
+  }
+  std::string counterparties;
+  for (const nlohmann::json& account : ProtoList(body, "counterparty_account_ids")) {
+    const auto id = Uuid::Parse(account.is_string() ? account.get<std::string>() : "");
+    if (!id.ok()) return absl::DataLossError("its document names no account");
+    absl::StrAppend(&counterparties, id->AsBytes());
+  }
+  const crypto::Field* listed = entry.Find(tag::kCounterparties);
+  if (entry.Find(tag::kActions)->number != actions ||
+      !Says(body, "not_before_us", entry, tag::kNotBeforeUs) ||
+      !Says(body, "budget_per_day_microtokens", entry, tag::kBudgetPerDay) ||
+      !Says(body, "budget_total_microtokens", entry, tag::kBudgetTotal) ||
+      (listed == nullptr ? "" : listed->data) != counterparties) {
+    return absl::DataLossError("its document allows something else");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckBody(const Content& content, const Entry& entry, const std::string& text) {
   ASSIGN_OR_RETURN(const nlohmann::json body, ParseObject(text));
   for (const Member& member : content.members) {
-    if (absl::AsciiStrToLower(ProtoText(body, member.field)) != TextAt(entry, member.place)) {
+    if (!Says(body, member.field, entry, member.place)) {
       return absl::DataLossError(absl::StrCat("its document has another ", member.field));
     }
   }
@@ -139,6 +179,7 @@ absl::Status CheckBody(const Content& content, const Entry& entry, const std::st
                       (number == "4" && status == "ACCOUNT_STATUS_CLOSED");
     return same ? absl::OkStatus() : absl::DataLossError("its document asks for another status");
   }
+  if (entry.kind == kind::kMandateGranted) return CheckMandate(entry, body);
   if (entry.kind != kind::kParameterChanged) return absl::OkStatus();
   const nlohmann::json& value = ProtoMessage(body, "value");
   if (ProtoText(value, "name") != TextAt(entry, tag::kParameter) ||
@@ -146,6 +187,25 @@ absl::Status CheckBody(const Content& content, const Entry& entry, const std::st
     return absl::DataLossError("its document changes something else");
   }
   return absl::OkStatus();
+}
+
+// A value that nobody signed by itself is one of the genesis that allowed it.
+bool IsOfGenesis(const Log& log, const Documents& documents, const Entry& changed) {
+  const Entry* founded = log.Find(changed.authorised_by);
+  if (founded == nullptr || founded->kind != kind::kCooperativeFounded ||
+      founded->cooperative != changed.cooperative || TextAt(changed, tag::kVersion) != "1") {
+    return false;
+  }
+  const auto digest = founded->DigestAt(tag::kDocumentDigest);
+  const auto genesis = digest.ok() ? documents.find(*digest) : documents.end();
+  if (genesis == documents.end()) return true;  // it is not in the bundle
+  const auto body = ParseObject(genesis->second.body);
+  if (!body.ok()) return false;
+  const nlohmann::json& values = ProtoList(*body, "parameters");
+  return std::any_of(values.begin(), values.end(), [&](const nlohmann::json& value) {
+    return ProtoText(value, "name") == TextAt(changed, tag::kParameter) &&
+           ProtoText(value, "value") == TextAt(changed, tag::kValue);
+  });
 }
 
 // The mandate under which an agent committed: of this agent, and still in force.
@@ -171,6 +231,9 @@ void CheckContents(const Log& log, const Documents& documents, Report& report) {
     }
     const Content* content = Find(entry.kind, TextAt(entry, tag::kDocumentType));
     const auto digest = entry.DigestAt(tag::kDocumentDigest);
+    if (entry.kind == kind::kParameterChanged && !digest.ok()) {
+      check.Need(IsOfGenesis(log, documents, entry), where, "nobody signed its value");
+    }
     if (content == nullptr || !digest.ok()) continue;
     check.Need(TextAt(entry, tag::kDocumentType) == content->type, where,
                "no such document is signed for it");

@@ -94,6 +94,60 @@ def test_reasons_of_the_real_services(world):
     assert caught.value.reason == "INSUFFICIENT_FUNDS"
 
 
+def entry_of(world, ref):
+    """The entry, once it is in the log."""
+    from rochdale import entry as entries, protos
+    world.founder.admin._wait_until_logged(ref.event_id)
+    found = world.founder.transport.call("ledger", "GetEntry", protos.ledger.GetEntryRequest(
+        event_id=ref.event_id)).entry
+    return entries.decode(found.entry)
+
+
+def test_a_verifier_attests_what_a_principal_may_send(world):
+    member, attest = world.members[1], world.founder.admin.attest_kyc
+    principal = attest(member.principal_id, 2, seconds=3600)
+    entry = entry_of(world, principal.kyc_entry)
+    assert (principal.kyc_level, entry.kind, entry.subject) == (
+        2, "KYC_ATTESTED", member.principal_id)
+    assert entry.fields["kyc_level"] == 2
+    assert entry.fields["expires_us"] == principal.kyc_expires_us
+    with pytest.raises(errors.RochdaleError) as raised:
+        world.principal(member).admin.attest_kyc(member.principal_id, 3)
+    assert raised.value.reason == "KYC_VERIFIER_UNKNOWN"
+    with pytest.raises(errors.RochdaleError) as raised:
+        attest(member.principal_id, 3, signed_time_us=principal.kyc_expires_us - 3_600_000_000)
+    assert raised.value.reason == "KYC_ATTESTATION_STALE"
+    # The signature decides: a verifier need not be anybody here.
+    with world.connect(world.founder_key) as nobody:
+        assert nobody.admin.attest_kyc(member.principal_id, 1).kyc_level == 1
+
+
+def test_the_command_attests(world, capsys, tmp_path):
+    member, key = world.members[1], str(world.founder_key.save(tmp_path / "verifier"))
+    server = ["--target", world.server.target, "--key", key]
+    assert cli.main(["kyc", "attest", member.principal_id, "--level", "1", "--days", "2",
+                     *server]) == 0
+    assert f"{member.principal_id}  KYC level 1, until " in capsys.readouterr().out
+    whoever = ["--identity", f"principal:{world.founder_id}"]
+    assert cli.main(["kyc", "show", member.principal_id, *server, *whoever, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kyc_level"] == 1
+    assert cli.main(["kyc", "attest", world.id("nobody"), "--level", "1", *server, "--json"]) == 1
+    assert json.loads(capsys.readouterr().err)["reason"] == "NOT_FOUND"
+
+
+def test_a_mandate_to_spend_says_how_much(world):
+    member = world.members[2]
+    granted = world.principal(member).admin.grant_mandate(
+        member.agent_id, actions=("SUBMIT_UPDATE", "SPEND"), consents_to_publication=True,
+        budget_per_day_microtokens=5, budget_total_microtokens=50,
+        counterparty_account_ids=[world.members[0].account_id])
+    fields = entry_of(world, granted.entry).fields
+    assert fields["actions"] == 1 << 1 | 1 << 2
+    assert (fields["budget_per_day"], fields["budget_total"]) == (5, 50)
+    assert bytes(fields["counterparties"]).hex() == world.members[0].account_id.replace("-", "")
+    assert fields["not_before_us"] == granted.mandate.not_before_us
+
+
 def verify(bundle, world, *options):
     verifier = PROGRAMS / "rochdale-verify"
     if not verifier.exists():

@@ -203,6 +203,7 @@ class World:
         self.founder.admin.found_cooperative(
             "Test cooperative", self.slug, cooperative_id=self.cooperative_id,
             parameters=self.parameters, floor=self.floor, pools=pools)
+        self.attest(self.founder_id, 3)  # it pays out of what the genesis gave it
         self.founder.admin.create_model(LAYERS, init_seed=self.seed)
         self.founder.admin.seal_validation_pool(*self.problem.rows(600, 1))
         self.founder.admin.create_pool(pool_id=self.pool_id)
@@ -222,6 +223,11 @@ class World:
                            mandate_id=self.id("mandate", member.index))
         acts.open_account(account_id=member.account_id)
         acts.set_profile()
+        self.attest(member.principal_id, 1)
+
+    def attest(self, principal_id: str, level: int) -> None:
+        """A principal's KYC level, by the founder of the first cooperative of the server."""
+        (self._funder or self).founder.admin.attest_kyc(principal_id, level)
 
     def start_training(self, rounds: int = 1):
         return self.founder.admin.start_training(rounds)

@@ -2,6 +2,7 @@
 does not verify exits with status 3."""
 
 import argparse
+import datetime
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from google.protobuf import json_format
 
-from rochdale import client as clients, errors, explain, protos, rounds
+from rochdale import client as clients, documents, errors, explain, protos, rounds
 from rochdale.keys import KeyPair
 from rochdale.rounds import Update
 from rochdale.transport import Tls
@@ -77,6 +78,30 @@ def whoami(arguments):
                 text += f"\nagent      {agent.display_name}{' (paused)' if agent.paused else ''}"
             text += f"\nprincipal  {data['principal_id']}"
     show(arguments, data, text)
+
+
+def _principal_text(principal) -> str:
+    text = f"principal {principal.principal_id}  KYC level {principal.kyc_level}"
+    if not principal.kyc_expires_us:
+        return text + ", none was attested"
+    until = datetime.datetime.fromtimestamp(principal.kyc_expires_us // 1_000_000, datetime.UTC)
+    word = "until" if principal.kyc_expires_us > documents.now_us() else "expired on"
+    return text + f", {word} {until:%Y-%m-%d %H:%M} UTC"
+
+
+def kyc_attest(arguments):
+    with connect(arguments) as client:
+        principal = client.admin.attest_kyc(arguments.principal, arguments.level,
+                                            seconds=arguments.days * 24 * 3600)
+    show(arguments, as_dict(principal), _principal_text(principal))
+
+
+def kyc_show(arguments):
+    with connect(arguments) as client:
+        principal = client.transport.call(
+            "governance", "GetPrincipal", protos.governance.GetPrincipalRequest(
+                principal_id=arguments.principal or client.principal_id)).principal
+    show(arguments, as_dict(principal), _principal_text(principal))
 
 
 def coop_show(arguments):
@@ -257,6 +282,14 @@ def parser() -> argparse.ArgumentParser:
     command(keys, "new", keys_new, "make a key file").add_argument("--out", help="its path")
     command(top, "whoami", whoami, "the identity that commands use").add_argument(
         "--offline", action="store_true", help="ask no server")
+    kyc = family("kyc", "what principals may send")
+    attest = command(kyc, "attest", kyc_attest,
+                     "attest a principal's level, with the key of a registered verifier")
+    attest.add_argument("principal", help="principal id")
+    attest.add_argument("--level", type=int, required=True, choices=range(4))
+    attest.add_argument("--days", type=int, default=365, help="how long it holds (%(default)s)")
+    command(kyc, "show", kyc_show, "the level in force").add_argument(
+        "principal", nargs="?", help="principal id; your own")
     command(family("coop", "cooperatives"), "show", coop_show,
             "a cooperative with its rules").add_argument("name", nargs="?")
     rounds_ = family("round", "rounds")

@@ -21,6 +21,8 @@ _ZERO = bytes(16)
 
 KIND_NUMBERS = {row[0]: number for number, row in entry_table.KINDS.items()}
 TAG_NUMBERS = {row[0]: number for number, row in entry_table.TAGS.items()}
+# Fields that are packed ids, 16 bytes each.
+ID_LISTS = ("credit_entries", "counterparties")
 
 
 class EntryError(ValueError):
@@ -67,7 +69,7 @@ class Entry:
         """For people and JSON: bytes in hexadecimal, ids as UUIDs."""
         shown = {}
         for name, value in self.fields.items():
-            if name == "credit_entries":
+            if name in ID_LISTS:
                 shown[name] = self.ids(name)
             elif isinstance(value, bytes):
                 size = entry_table.TAGS.get(TAG_NUMBERS.get(name, 0), ("", 0, 0))[2]
@@ -111,7 +113,7 @@ def _fields(data: bytes, count: int) -> dict:
             raise EntryError(f"no type of field has the number {kind}")
         name, wanted, size = entry_table.TAGS.get(tag, (f"tag_{tag}", kind, 0))
         if wanted != kind or (size and kind == BYTES and len(value) != size) or (
-                name == "credit_entries" and len(value) % 16):
+                name in ID_LISTS and len(value) % 16):
             raise EntryError(f"field {name} has a wrong type or size")
         fields[name] = value
     if at != len(data):

@@ -120,6 +120,8 @@ TEST_CASE("the log has the values that a genesis sets, and later ones, alike", "
     CHECK(entry.kind == kind::kParameterChanged);
     CHECK(entry.cooperative.ToString() == made.cooperative_id());
     CHECK(entry.authorised_by.ToString() == made.entry().event_id());
+    // Of the first ones the genesis is what was signed.
+    CHECK((entry.Find(tag::kDocumentDigest) != nullptr) == (i == 2));
     CHECK(entry.Find(tag::kVersion)->number == (i < 2 ? 1u : 2u));
     const std::string name(entry.Find(tag::kParameter)->data);
     if (i < 2) CHECK(values.at(name) == entry.Find(tag::kValue)->data);

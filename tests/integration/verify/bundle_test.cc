@@ -266,6 +266,9 @@ TEST_CASE("Whatever an operator signs, a lie is found", "[verify]") {
       {Fault::kExpiredMandate, "contents"},
       {Fault::kOtherMandate, "contents"},
       {Fault::kStrangersPlan, "contents"},
+      {Fault::kOtherBudget, "contents"},
+      {Fault::kOtherKyc, "contents"},
+      {Fault::kOtherParameter, "contents"},
   };
   for (const Case& c : cases) {
     const Report report = VerifySample(SampleCooperative(c.fault));

@@ -78,7 +78,10 @@ SampleCooperative::SampleCooperative(Fault fault)
     Append(changed.Cooperative(cooperative_).Subject(cooperative_).AuthorisedBy(founded_)
                .U64(tag::kVersion, static_cast<uint64_t>(i) + 2)
                .Text(tag::kParameter, "round.open_ms")
-               .Text(tag::kValue, absl::StrCat(1000 + i)));
+               .Text(tag::kValue, absl::StrCat(1000 + i))
+               .Document(Sign(founder_, "rochdale.governance.v1.ParameterChange",
+                              absl::StrCat("{\"expected_version\":", i + 1, "}"),
+                              /*publish=*/false)));
   }
   Publish();
 }
@@ -137,8 +140,13 @@ void SampleCooperative::Found() {
   Append(founded.Cooperative(cooperative_).Subject(cooperative_).U64(tag::kRulesVersion, 1)
              .Document(Sign(founder_, "rochdale.governance.v1.Genesis",
                             Json{{"cooperativeId", cooperative_.ToString()},
-                                 {"founderPublicKeys", {founder_.public_key().ToString()}}}
+                                 {"founderPublicKeys", {founder_.public_key().ToString()}},
+                                 {"parameters", {{{"name", "round.open_ms"}, {"value", "900"}}}}}
                                 .dump())));
+  crypto::EntryBuilder first = Entry(kind::kParameterChanged, nullptr);
+  Append(first.Cooperative(cooperative_).Subject(cooperative_).AuthorisedBy(founded_)
+             .U64(tag::kVersion, 1).Text(tag::kParameter, "round.open_ms")
+             .Text(tag::kValue, Is(Fault::kOtherParameter) ? "901" : "900"));
   customer_ = PrincipalId{NewId("customer")};
   crypto::EntryBuilder registered = Entry(kind::kPrincipalRegistered, &customer_registered_);
   Append(registered.Subject(customer_)
@@ -184,6 +192,18 @@ void SampleCooperative::Join(Member& member) {
              .U64(tag::kPrincipalType, 1)
              .Document(Sign(member.key, "rochdale.governance.v1.PrincipalRegistration",
                             Json{{"name", member.name}}.dump(), /*publish=*/false)));
+  // A level of 0 is left out of what is signed.
+  const int64_t until = 2 * time_us_;
+  Json attestation = {{"principalId", member.principal.ToString()},
+                      {"expiresUs", absl::StrCat(until)}};
+  const int level = member.name == "bela" ? 0 : 1;
+  if (level > 0) attestation["level"] = level;
+  crypto::EntryBuilder attested = Entry(kind::kKycAttested, nullptr);
+  Append(attested.Subject(member.principal).AuthorisedBy(founded_)
+             .I64(tag::kExpiresUs, until)
+             .U64(tag::kKycLevel, level + (Is(Fault::kOtherKyc) ? 1 : 0))
+             .Document(Sign(founder_, "rochdale.governance.v1.KycAttestation",
+                            attestation.dump())));
   EventId agent, asked;
   crypto::EntryBuilder registered_agent = Entry(kind::kAgentRegistered, &agent);
   Append(registered_agent.Subject(member.agent).AuthorisedBy(member.registered)
@@ -208,11 +228,17 @@ void SampleCooperative::Join(Member& member) {
   Append(granted.Cooperative(cooperative_).Subject(mandate)
              .AuthorisedBy(asked).Id(tag::kPrincipal, member.principal)
              .Id(tag::kAgent, member.agent).I64(tag::kExpiresUs, expires)
+             .U64(tag::kActions, 1 << 1 | 1 << 2).I64(tag::kNotBeforeUs, 0)
+             .U64(tag::kBudgetPerDay, Is(Fault::kOtherBudget) ? 6 : 5).U64(tag::kBudgetTotal, 0)
+             .Bytes(tag::kCounterparties, mandate.AsBytes())
              .Document(Sign(member.key, "rochdale.governance.v1.Mandate",
                             Json{{"mandateId", mandate.ToString()},
                                  {"cooperativeId", cooperative_.ToString()},
                                  {"principalId", member.principal.ToString()},
                                  {"agentId", granted_to.ToString()},
+                                 {"actions", {"MANDATE_ACTION_SPEND", 1}},
+                                 {"budgetPerDayMicrotokens", "5"},
+                                 {"counterpartyAccountIds", {mandate.ToString()}},
                                  {"expiresUs", absl::StrCat(expires)}}
                                 .dump())));
   crypto::EntryBuilder profile = Entry(kind::kProfileSet, nullptr);

@@ -48,6 +48,9 @@ enum class Fault {
   kExpiredMandate,         // agents commit after their mandate's end
   kOtherMandate,           // mandates that were signed for somebody else
   kStrangersPlan,          // a round that no founder planned
+  kOtherBudget,            // a mandate's entry allows more than was signed
+  kOtherKyc,               // a KYC level's entry says more than was signed
+  kOtherParameter,         // a first value that is not in the genesis
 };
 
 class SampleCooperative {
