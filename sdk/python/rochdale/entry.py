@@ -25,6 +25,10 @@ TAG_NUMBERS = {row[0]: number for number, row in entry_table.TAGS.items()}
 ID_LISTS = ("credit_entries", "counterparties")
 
 
+class Signed(int):
+    """An i64 under a tag that is not in the table: what else would say so where it is positive?"""
+
+
 class EntryError(ValueError):
     """The bytes are not a canonical log entry."""
 
@@ -95,6 +99,8 @@ def _fields(data: bytes, count: int) -> dict:
                 raise EntryError("cut off in a number")
             (value,) = struct.unpack_from(">Q" if kind == U64 else ">q", data, at)
             at += 8
+            if kind == I64 and tag not in entry_table.TAGS:
+                value = Signed(value)
         elif kind in (BYTES, TEXT):
             if at + 4 > len(data):
                 raise EntryError("cut off in a length")
@@ -150,7 +156,7 @@ def _encode_field(name: str, value) -> bytes:
         tag = int(name.removeprefix("tag_"))
     kind = entry_table.TAGS[tag][1] if tag in entry_table.TAGS else (
         TEXT if isinstance(value, str) else BYTES if isinstance(value, bytes)
-        else I64 if value < 0 else U64)
+        else I64 if isinstance(value, Signed) else U64)
     if kind in (U64, I64):
         return struct.pack(">HB" + ("Q" if kind == U64 else "q"), tag, kind, value)
     raw = value.encode() if isinstance(value, str) else value
