@@ -7,14 +7,22 @@
 namespace rochdale {
 namespace {
 
-int HexValue(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
+// Of every character its value as a hexadecimal digit; 0x80: none.
+constexpr std::array<uint8_t, 256> MakeHexValues() {
+  std::array<uint8_t, 256> values{};
+  for (size_t c = 0; c < values.size(); ++c) {
+    values[c] = c >= '0' && c <= '9'   ? static_cast<uint8_t>(c - '0')
+                : c >= 'a' && c <= 'f' ? static_cast<uint8_t>(c - 'a' + 10)
+                : c >= 'A' && c <= 'F' ? static_cast<uint8_t>(c - 'A' + 10)
+                                       : 0x80;
+  }
+  return values;
 }
+constexpr std::array<uint8_t, 256> kHexValues = MakeHexValues();
 
-bool IsDashPosition(size_t i) { return i == 8 || i == 13 || i == 18 || i == 23; }
+// Where the digits of each byte stand in the text form.
+constexpr std::array<uint8_t, 16> kDigitsAt = {0,  2,  4,  6,  9,  11, 14, 16,
+                                               19, 21, 24, 26, 28, 30, 32, 34};
 
 // RFC 9562, version 7: 48 bits of milliseconds, then random bits.
 Uuid MakeVersion7(absl::Time now, uint64_t random_high, uint64_t random_low) {
@@ -36,31 +44,28 @@ bool Uuid::IsZero() const {
 
 std::string Uuid::ToString() const {
   static constexpr char kHex[] = "0123456789abcdef";
-  std::string text;
-  text.reserve(36);
+  std::string text(36, '-');
   for (size_t i = 0; i < bytes.size(); ++i) {
-    if (IsDashPosition(text.size())) text.push_back('-');
-    text.push_back(kHex[bytes[i] >> 4]);
-    text.push_back(kHex[bytes[i] & 15]);
+    text[kDigitsAt[i]] = kHex[bytes[i] >> 4];
+    text[kDigitsAt[i] + 1u] = kHex[bytes[i] & 15];
   }
   return text;
 }
 
 absl::StatusOr<Uuid> Uuid::Parse(absl::string_view text) {
   if (text.size() != 36) return absl::InvalidArgumentError("an id has 36 characters");
-  Uuid id;
-  size_t byte = 0;
-  for (size_t i = 0; i < text.size();) {
-    if (IsDashPosition(i)) {
-      if (text[i] != '-') return absl::InvalidArgumentError("an id has dashes at 8, 13, 18, 23");
-      ++i;
-      continue;
-    }
-    const int high = HexValue(text[i]), low = HexValue(text[i + 1]);
-    if (high < 0 || low < 0) return absl::InvalidArgumentError("an id has hexadecimal digits");
-    id.bytes[byte++] = static_cast<uint8_t>(high << 4 | low);
-    i += 2;
+  if (text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-') {
+    return absl::InvalidArgumentError("an id has dashes at 8, 13, 18, 23");
   }
+  Uuid id;
+  uint8_t all = 0;
+  for (size_t i = 0; i < id.bytes.size(); ++i) {
+    const uint8_t high = kHexValues[static_cast<uint8_t>(text[kDigitsAt[i]])];
+    const uint8_t low = kHexValues[static_cast<uint8_t>(text[kDigitsAt[i] + 1u])];
+    all |= high | low;
+    id.bytes[i] = static_cast<uint8_t>(high << 4 | low);
+  }
+  if (all & 0x80) return absl::InvalidArgumentError("an id has hexadecimal digits");
   return id;
 }
 

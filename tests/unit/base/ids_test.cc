@@ -4,6 +4,8 @@
 
 #include <catch2/catch.hpp>
 
+#include "absl/strings/ascii.h"
+
 namespace rochdale {
 namespace {
 
@@ -61,6 +63,20 @@ TEST_CASE("the same seed gives the same ids, chance gives others") {
   RandomIdSource random;
   std::set<Uuid> seen;
   for (int i = 0; i < 1000; ++i) CHECK(seen.insert(random.New(now)).second);
+}
+
+TEST_CASE("every character of an id counts") {
+  for (size_t at = 0; at < 36; ++at) {
+    const bool dash = at == 8 || at == 13 || at == 18 || at == 23;
+    for (int c = 0; c < 256; ++c) {
+      std::string text = kText;
+      text[at] = static_cast<char>(c);
+      const bool hex = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+      const auto id = Uuid::Parse(text);
+      if (id.ok() != (dash ? c == '-' : hex)) FAIL(at << " " << c);
+      if (id.ok() && id->ToString() != absl::AsciiStrToLower(text)) FAIL(at << " " << c);
+    }
+  }
 }
 
 TEST_CASE("ids of different things are different types") {
