@@ -14,6 +14,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "grpc/health/v1/health.pb.h"
 #include "libs/base/status_macros.h"
@@ -54,10 +55,13 @@ class NamesOption final : public grpc::ServerBuilderOption {
   const std::shared_ptr<std::vector<std::string>> names_;
 };
 
-// gRPC keeps these two switches for the whole process.
-void EnableHealthAndReflection() {
+// Switches that hold for the whole process.
+void SetUpProcess() {
   static std::once_flag once;
   std::call_once(once, [] {
+    // Debian builds Abseil with its search for deadlocks on, which costs every lock of gRPC a look
+    // into one graph that all threads share.
+    absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     // Keeps the health protos in the program, so that reflection can describe them.
@@ -133,7 +137,7 @@ Server::~Server() { Stop(absl::Seconds(5)); }
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options,
                                                       const std::vector<grpc::Service*>& services,
                                                       Calls& calls) {
-  EnableHealthAndReflection();
+  SetUpProcess();
   ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials,
                    CredentialsOf(options));
   std::unique_ptr<Server> server(new Server());

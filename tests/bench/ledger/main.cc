@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "tests/bench/ledger/audit.h"
 #include "tests/bench/ledger/batches.h"
 #include "tests/bench/ledger/deployment.h"
@@ -235,6 +236,8 @@ class Bench {
 
 int main(int argc, char** argv) {
   using namespace rochdale::bench;  // NOLINT: main only
+  // As rpc::Server does: the generator must not pay for it either.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   Timing timing{absl::Seconds(5), absl::Seconds(60)};
   std::string only;
   for (int i = 1; i < argc; ++i) {
