@@ -75,8 +75,9 @@ void OpenCall::SetAlarm() {
              [weak = weak_from_this(), expires](bool rang) {
                const auto call = rang ? weak.lock() : nullptr;
                if (call == nullptr) return;
-               call->End(expires ? Error("TOKEN_EXPIRED", "the token has expired; open a new stream")
-                                 : Error("DEADLINE_EXCEEDED", "the stream's deadline has passed"));
+               call->End(expires
+                             ? Error("TOKEN_EXPIRED", "the token has expired; open a new stream")
+                             : Error("DEADLINE_EXCEEDED", "the stream's deadline has passed"));
              });
 }
 

@@ -1,5 +1,5 @@
-// A stream of the callback API: admission, identity, access, deadline, metrics and log line as every
-// call has them (handle.h), without a thread that waits. For streams of which there are many.
+// A stream of the callback API: admission, identity, access, deadline, metrics and log line as
+// every call has them (handle.h), without a thread that waits. For streams of which there are many.
 //
 //   call_ = rpc::OpenCall::Begin(calls, context, {
 //       [weak = weak_from_this()](const absl::Status& status) { ... },   // opened

@@ -73,7 +73,9 @@ class Loop {
       if (!call->response.TrySingleSlice(&slice).ok()) call->response.DumpToSingleSlice(&slice);
       const Outcomes outcomes = ReadOutcomes(
           {reinterpret_cast<const char*>(slice.begin()), slice.size()}, kOutcomesField);
-      if (outcomes.posted != batch_) Require(absl::InternalError(outcomes.first_refusal), "posting");
+      if (outcomes.posted != batch_) {
+        Require(absl::InternalError(outcomes.first_refusal), "posting");
+      }
       journal_.Acknowledge(call->client, call->first, static_cast<uint32_t>(batch_));
       if (measured != nullptr) {
         measured->transfers += batch_;

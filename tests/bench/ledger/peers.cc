@@ -142,8 +142,9 @@ END $$ LANGUAGE plpgsql;
 )sql";
 
 std::string Fill() {
-  return absl::StrCat("INSERT INTO accounts SELECT n, 0, -1000000000000000 FROM generate_series(1, ",
-                      kAccounts, ") AS n;");
+  return absl::StrCat(
+      "INSERT INTO accounts SELECT n, 0, -1000000000000000 FROM generate_series(1, ", kAccounts,
+      ") AS n;");
 }
 
 // One transfer per call, by pgbench with this script.
