@@ -199,6 +199,13 @@ std::shared_ptr<grpc::Channel> LedgerProcess::Connect(const std::string& service
                                    arguments);
 }
 
+TlsContext LedgerProcess::Tls(const std::string& service) const {
+  const auto file = [&](const char* suffix) {
+    return service.empty() ? "" : certificates_.Path(service + suffix);
+  };
+  return ClientTls(certificates_.Path("ca.crt"), file(".crt"), file(".key"));
+}
+
 void LedgerProcess::WaitUntilWriting() {
   const auto stub = ledger::v1::LedgerService::NewStub(Connect(""));
   const absl::Time end = absl::Now() + absl::Seconds(60);

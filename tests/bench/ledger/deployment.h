@@ -14,6 +14,7 @@
 #include "libs/crypto/ed25519.h"
 #include "libs/pg/database.h"
 #include "libs/pg/private_cluster.h"
+#include "tests/bench/ledger/grpc_streams.h"
 #include "tests/support/certificates.h"
 
 namespace grpc {
@@ -77,6 +78,9 @@ class LedgerProcess {
   const std::string& database() const { return database_; }
   // A connection of its own, as "payout" or "governance", or "" for those who bring tokens.
   std::shared_ptr<grpc::Channel> Connect(const std::string& service);
+  // The same for clients that are not gRPC's.
+  TlsContext Tls(const std::string& service) const;
+  int port() const { return port_; }
 
  private:
   void Start(const KeyRegistry& registry);

@@ -1,12 +1,14 @@
 #include "tests/bench/ledger/streams.h"
 
-#include <grpcpp/generic/generic_stub.h>
-#include <grpcpp/grpcpp.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "libs/rpc/status.h"
+#include "tests/bench/ledger/grpc_streams.h"
 
 namespace rochdale::bench {
 namespace {
@@ -14,153 +16,135 @@ namespace {
 constexpr char kMethod[] = "/rochdale.ledger.v1.LedgerService/StreamTransfers";
 constexpr int kOutcomesField = 2;
 
-enum class Event { kStarted, kRead, kWritten, kHalfClosed, kFinished };
-
-struct Client;
-struct Tag {
-  Client* client = nullptr;
-  Event event{};
-};
-
 struct Client {
-  uint32_t number = 0;
-  grpc::ClientContext context;
-  std::unique_ptr<grpc::GenericClientAsyncReaderWriter> stream;
-  grpc::ByteBuffer response;
-  grpc::Status status;
   absl::Time sent_at;
   uint32_t sequence = 0;
-  bool writing = false;   // the last write is not reported yet
-  bool to_send = false;   // the next request waits for that
-  bool waiting = false;   // for an answer
-  bool done = false;
-  Tag started{this, Event::kStarted}, read{this, Event::kRead}, written{this, Event::kWritten},
-      half_closed{this, Event::kHalfClosed}, finished{this, Event::kFinished};
+  bool waiting = false;  // for an answer
 };
 
 class Loop {
  public:
   Loop(LedgerProcess& ledger, const StreamSource& source, Journal& journal)
-      : source_(source), journal_(journal) {
-    for (int i = 0; i < kStreamConnections; ++i) {
-      stubs_.push_back(std::make_unique<grpc::GenericStub>(ledger.Connect(source.service)));
-    }
+      : source_(source),
+        journal_(journal),
+        tls_(ledger.Tls(source.service)),
+        epoll_(epoll_create1(EPOLL_CLOEXEC)),
+        clients_(kStreams) {
+    for (int i = 0; i < kStreamConnections; ++i) Connect(ledger.port(), i);
     for (int i = 0; i < kStreams; ++i) {
-      auto client = std::make_unique<Client>();
-      client->number = static_cast<uint32_t>(i);
-      client->context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Minutes(10)));
-      if (source.token) client->context.AddMetadata("authorization", source.token(client->number));
-      client->stream = stubs_[static_cast<size_t>(i % kStreamConnections)]->PrepareCall(
-          &client->context, kMethod, &queue_);
-      client->stream->StartCall(&client->started);
-      ++open_;
-      clients_.push_back(std::move(client));
+      const uint32_t client = static_cast<uint32_t>(i);
+      // Client i is stream i / kStreamConnections of its connection.
+      connections_[static_cast<size_t>(i % kStreamConnections)]->Open(
+          kMethod, source.token ? source.token(client) : "");
+      Send(client);
     }
+    FlushAll();
   }
+  ~Loop() { close(epoll_); }
 
-  // Handles what happens until `end`, a client runs out (false), or all streams are closed.
-  bool Run(absl::Time end, Measured* measured) {
+  // Handles answers until `end`, until a client has no more requests in a measured window, or until
+  // all streams are closed.
+  void Run(absl::Time end, Measured* measured) {
     measured_ = measured;
-    while (open_ > 0) {
-      void* got = nullptr;
-      bool ok = false;
-      const auto next = queue_.AsyncNext(&got, &ok, absl::ToChronoTime(end));
-      if (next != grpc::CompletionQueue::GOT_EVENT) return true;
-      Handle(*static_cast<Tag*>(got), ok);
-      if (exhausted_ && measured != nullptr) return false;
+    while (open_ > 0 && !(exhausted_ && measured != nullptr)) {
+      const int64_t left = absl::ToInt64Milliseconds(end - absl::Now());
+      if (left <= 0) return;
+      epoll_event events[kStreamConnections];
+      const int ready = epoll_wait(epoll_, events, kStreamConnections,
+                                   static_cast<int>(std::min<int64_t>(left, 1'000)));
+      for (int i = 0; i < ready; ++i) {
+        const uint32_t number = events[i].data.u32;
+        if (events[i].events & ~static_cast<uint32_t>(EPOLLOUT)) connections_[number]->Read();
+        Flush(number);
+      }
     }
-    return true;
   }
 
   // From here on answers are taken and streams closed.
   void Stop() {
     stopping_ = true;
-    for (const auto& client : clients_) {
-      if (!client->waiting && !client->writing) Close(*client);
+    for (uint32_t i = 0; i < kStreams; ++i) {
+      if (!clients_[i].waiting) Finish(i);
     }
+    FlushAll();
   }
 
  private:
-  void Handle(const Tag& tag, bool ok) {
-    Client& client = *tag.client;
-    switch (tag.event) {
-      case Event::kStarted:
-        if (!ok) return Fail(client);
-        client.stream->Read(&client.response, &client.read);
-        return Send(client);
-      case Event::kWritten:
-        client.writing = false;
-        if (!ok) return Fail(client);
-        if (client.to_send) Send(client);
-        if (stopping_ && !client.waiting) Close(client);
-        return;
-      case Event::kRead:
-        if (!ok) return client.done ? Finish(client) : Fail(client);
-        Answered(client);
-        client.stream->Read(&client.response, &client.read);
-        if (!stopping_) return Send(client);
-        if (!client.writing) Close(client);
-        return;
-      case Event::kHalfClosed: return;
-      case Event::kFinished:
-        --open_;
-        if (!client.status.ok()) Require(rpc::FromGrpc(client.status), "a stream");
-        return;
-    }
+  void Connect(int port, int number) {
+    GrpcStreams::Events events;
+    const auto client_of = [number](int stream) {
+      return static_cast<uint32_t>(stream * kStreamConnections + number);
+    };
+    events.message = [this, client_of](int stream, absl::string_view message) {
+      Answered(client_of(stream), message);
+    };
+    events.closed = [this](int, int status, const std::string& message) {
+      --open_;
+      if (status != 0 || !stopping_) {
+        Require(absl::InternalError(absl::StrCat("status ", status, ": ", message)), "a stream");
+      }
+    };
+    connections_.push_back(
+        std::make_unique<GrpcStreams>(port, tls_.get(), std::move(events)));
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.u32 = static_cast<uint32_t>(number);
+    epoll_ctl(epoll_, EPOLL_CTL_ADD, connections_.back()->fd(), &event);
   }
 
-  void Send(Client& client) {
-    client.to_send = client.writing;
-    if (client.writing || stopping_) return;
-    const uint32_t sequence = journal_.Send(client.number, 0);
-    if (!source_.next(client.number, sequence, bytes_)) {
+  // Where the socket takes no more, it says when it does.
+  void Flush(uint32_t number) {
+    const bool full = connections_[number]->Write();
+    if (full == full_[number]) return;
+    full_[number] = full;
+    epoll_event event{};
+    event.events = EPOLLIN | (full ? static_cast<uint32_t>(EPOLLOUT) : 0u);
+    event.data.u32 = number;
+    epoll_ctl(epoll_, EPOLL_CTL_MOD, connections_[number]->fd(), &event);
+  }
+  void FlushAll() {
+    for (uint32_t i = 0; i < connections_.size(); ++i) Flush(i);
+  }
+
+  void Send(uint32_t client) {
+    const uint32_t sequence = journal_.Send(client, 0);
+    if (!source_.next(client, sequence, bytes_)) {
       exhausted_ = true;
       return;
     }
-    journal_.Send(client.number, 1);
-    client.sequence = sequence;
-    client.sent_at = absl::Now();
-    client.writing = client.waiting = true;
-    const grpc::Slice slice(bytes_);
-    client.stream->Write(grpc::ByteBuffer(&slice, 1), &client.written);
+    journal_.Send(client, 1);
+    clients_[client] = {absl::Now(), sequence, true};
+    connections_[client % kStreamConnections]->Send(StreamOf(client), bytes_);
   }
 
-  void Answered(Client& client) {
-    grpc::Slice slice;
-    if (!client.response.TrySingleSlice(&slice).ok()) client.response.DumpToSingleSlice(&slice);
-    const Outcomes outcomes = ReadOutcomes(
-        {reinterpret_cast<const char*>(slice.begin()), slice.size()}, kOutcomesField);
+  void Answered(uint32_t client, absl::string_view message) {
+    const Outcomes outcomes = ReadOutcomes(message, kOutcomesField);
     if (outcomes.posted != 1) Require(absl::InternalError(outcomes.first_refusal), "posting");
-    journal_.Acknowledge(client.number, client.sequence, 1);
-    client.waiting = false;
-    if (measured_ == nullptr) return;
-    ++measured_->transfers;
-    measured_->latencies.Add(absl::Now() - client.sent_at);
+    journal_.Acknowledge(client, clients_[client].sequence, 1);
+    clients_[client].waiting = false;
+    if (measured_ != nullptr) {
+      ++measured_->transfers;
+      measured_->latencies.Add(absl::Now() - clients_[client].sent_at);
+    }
+    stopping_ ? Finish(client) : Send(client);
   }
 
-  void Close(Client& client) {
-    if (client.done) return;
-    client.done = true;
-    client.stream->WritesDone(&client.half_closed);
+  void Finish(uint32_t client) {
+    connections_[client % kStreamConnections]->Finish(StreamOf(client));
   }
 
-  void Finish(Client& client) { client.stream->Finish(&client.status, &client.finished); }
-
-  // A stream that breaks shows its status in Finish, which ends the program.
-  void Fail(Client& client) {
-    if (client.done) return;
-    client.done = true;
-    Finish(client);
-  }
+  static int StreamOf(uint32_t client) { return static_cast<int>(client / kStreamConnections); }
 
   const StreamSource& source_;
   Journal& journal_;
-  std::vector<std::unique_ptr<grpc::GenericStub>> stubs_;
-  grpc::CompletionQueue queue_;
-  std::vector<std::unique_ptr<Client>> clients_;
+  const TlsContext tls_;
+  const int epoll_;
+  std::vector<Client> clients_;
+  std::vector<std::unique_ptr<GrpcStreams>> connections_;
+  std::vector<bool> full_ = std::vector<bool>(kStreamConnections, false);
   std::string bytes_;
   Measured* measured_ = nullptr;
-  int open_ = 0;
+  int open_ = kStreams;
   bool stopping_ = false, exhausted_ = false;
 };
 
