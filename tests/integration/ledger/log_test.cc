@@ -397,6 +397,17 @@ TEST_CASE("the client relays an outbox of any size", "[ledger]") {
   };
   CHECK(client.OutboxSend()(std::vector<Row>{{leaves[5]}}).value() == std::vector<int64_t>{6});
   CHECK(ReasonOf(client.AppendEntries({"x"}).status()) == "ENTRY_INVALID");
+
+  // Only governance says until when the log is complete, with entries or alone.
+  const absl::Time now = ledger.clock.Now();
+  rpc::LedgerClient governance([&](absl::string_view) { return ledger.channel(); },
+                               ledger.outgoing("governance"), ledger.ids, ledger.clock);
+  CHECK(governance.AppendEntries({}, {}, now)->empty());
+  CHECK(governance.AppendEntries({})->empty());  // says nothing, calls nobody
+  CHECK(ReasonOf(client.AppendEntries({}, {}, now).status()) == "BAD_REQUEST");
+  CHECK(ReasonOf(client.AppendEntries(views, {}, now).status()) == "BAD_REQUEST");
+  CHECK(ReasonOf(governance.AppendEntries({}, {}, absl::FromUnixMicros(-1)).status()) ==
+        "BAD_REQUEST");
   rpc::LedgerClient nowhere([](absl::string_view) { return nullptr; },
                             ledger.outgoing("attribution"), ledger.ids, ledger.clock);
   CHECK(ReasonOf(nowhere.AppendEntries(views).status()) == "UNAVAILABLE");

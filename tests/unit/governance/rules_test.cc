@@ -53,6 +53,26 @@ TEST_CASE("authority: every reason, and which one comes first", "[governance]") 
   }
 }
 
+TEST_CASE("a KYC level holds until just before it expires", "[governance]") {
+  const Kyc kyc{2, kNow, kNow - absl::Hours(1)};
+  CHECK(KycLevelAt(kyc, kNow - absl::Microseconds(1)) == 2);
+  CHECK(KycLevelAt(kyc, kNow) == 0);
+  CHECK(KycLevelAt(Kyc(), kNow) == 0);
+}
+
+TEST_CASE("an attestation follows only one that was signed before it", "[governance]") {
+  const Kyc last{1, kNow, kNow};
+  const auto reason = [&](absl::Duration later) {
+    const absl::Status status = MayAttest(last, {3, kNow, kNow + later});
+    return status.ok() ? "" : ReasonOf(status);
+  };
+  CHECK(reason(absl::Microseconds(1)) == "");
+  CHECK(reason(absl::ZeroDuration()) == "KYC_ATTESTATION_STALE");
+  CHECK(reason(-absl::Microseconds(1)) == "KYC_ATTESTATION_STALE");
+  // The first one, whenever it was signed.
+  CHECK(MayAttest(Kyc(), {1, kNow, absl::UnixEpoch() + absl::Microseconds(1)}).ok());
+}
+
 TEST_CASE("authority: a mandate holds from not_before to just before expires", "[governance]") {
   const AuthorityFacts facts = Allowed();
   CHECK(CheckAuthority(facts, kAction, kNow - absl::Microseconds(1)).reason == "MANDATE_MISSING");
