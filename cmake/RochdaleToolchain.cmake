@@ -38,4 +38,5 @@ find_package(prometheus-cpp CONFIG REQUIRED)
 find_package(Catch2 2 REQUIRED)
 pkg_check_modules(SODIUM REQUIRED IMPORTED_TARGET libsodium)
 pkg_check_modules(PQXX REQUIRED IMPORTED_TARGET libpqxx)
+pkg_check_modules(PQ REQUIRED IMPORTED_TARGET libpq)
 # Only libs/learning links Torch::Torch (see there); it is found there.

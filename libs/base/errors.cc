@@ -100,6 +100,11 @@ const std::vector<ReasonInfo>& Reasons() {
        "The tree size or leaf index lies beyond the committed log."},
       {"ENTRY_INVALID", StatusCode::kInvalidArgument,
        "The entry's canonical bytes are malformed, too long, or lack a field of their kind."},
+      {"AUTHORITY_STALE", StatusCode::kUnavailable,
+       "What the ledger knows of KYC levels, mandates and pauses is too old for a debit; nothing was "
+       "decided. Try again after RetryInfo."},
+      {"ACCOUNT_TRANSITION_INVALID", StatusCode::kFailedPrecondition,
+       "The account cannot go from its status to the one asked for."},
       {"NOT_LEADER", StatusCode::kUnavailable,
        "This replica may not write and knows no leader; try again after RetryInfo."},
       // Filter: intake.

@@ -75,20 +75,23 @@ EntryBuilder& EntryBuilder::PrivateDocument(const SignedDocument& document, cons
       .Digest(tag::kDocumentCommitment, PrivateDocumentCommitment(document, salt));
 }
 
-absl::StatusOr<Entry> EntryBuilder::Build() {
+absl::StatusOr<Entry> EntryBuilder::BuildUnencoded() {
   std::sort(entry_.fields.begin(), entry_.fields.end(),
             [](const Field& a, const Field& b) { return a.tag < b.tag; });
   RETURN_IF_ERROR(CheckKind(entry_));
-  // Encoding finds what is left: doubled tags, zero ids, text that is not UTF-8, size.
-  RETURN_IF_ERROR(EncodeEntry(entry_).status());
   return std::move(entry_);
 }
 
+absl::StatusOr<Entry> EntryBuilder::Build() {
+  ASSIGN_OR_RETURN(Entry entry, BuildUnencoded());
+  // Encoding finds what is left: doubled tags, zero ids, text that is not UTF-8, size.
+  RETURN_IF_ERROR(EncodeEntry(entry).status());
+  return entry;
+}
+
 absl::StatusOr<std::string> EntryBuilder::BuildBytes() {
-  std::sort(entry_.fields.begin(), entry_.fields.end(),
-            [](const Field& a, const Field& b) { return a.tag < b.tag; });
-  RETURN_IF_ERROR(CheckKind(entry_));
-  return EncodeEntry(entry_);
+  ASSIGN_OR_RETURN(const Entry entry, BuildUnencoded());
+  return EncodeEntry(entry);
 }
 
 crypto::Digest PrivateDocumentCommitment(const SignedDocument& document, const Salt& salt) {

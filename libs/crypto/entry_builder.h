@@ -51,6 +51,8 @@ class EntryBuilder {
   // ENTRY_INVALID where the fields are not those of the kind (CheckKind) or the entry cannot be
   // encoded (EncodeEntry). May be called once.
   absl::StatusOr<Entry> Build();
+  // The same without trying to encode it: for who does so next.
+  absl::StatusOr<Entry> BuildUnencoded();
   // The canonical bytes of Build().
   absl::StatusOr<std::string> BuildBytes();
 

@@ -110,6 +110,10 @@ constexpr TagInfo kTags[] = {
     {tag::kPreviousOrigin, "previous_origin", kText, 0, "origin of the log this one continues"},
     {tag::kPreviousSize, "previous_size", kU64, 0, "restored size of that log"},
     {tag::kPreviousRoot, "previous_root", kBytes, 32, "root at that size"},
+    {tag::kDebitBalance, "debit_balance", kI64, 0,
+     "balance of debit_account after this, micro-units"},
+    {tag::kCreditBalance, "credit_balance", kI64, 0,
+     "balance of credit_account after this, micro-units"},
 };
 
 constexpr Service kGov = Service::kGovernance;
@@ -202,7 +206,8 @@ constexpr KindInfo kKinds[] = {
     {kind::kTransferPosted, "TRANSFER_POSTED", kLed, kPays, "transfer", kMay,
      {tag::kDebitAccount, tag::kCreditAccount, tag::kAmount, tag::kTransferKind},
      {tag::kMandate, tag::kExpiresUs, tag::kReference, tag::kCorrects, tag::kPendingTransfer,
-      tag::kEpoch, tag::kPool, tag::kCode, tag::kPhase, tag::kLinked, tag::kRequestedAmount}},
+      tag::kEpoch, tag::kPool, tag::kCode, tag::kPhase, tag::kLinked, tag::kRequestedAmount,
+      tag::kDebitBalance, tag::kCreditBalance}},
     {kind::kLogStarted, "LOG_STARTED", kLed, kAuthorise, "none (zero)", kMay,
      {tag::kRegisteredKey, tag::kOrigin},
      {tag::kPreviousOrigin, tag::kPreviousSize, tag::kPreviousRoot}},

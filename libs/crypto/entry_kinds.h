@@ -111,6 +111,9 @@ inline constexpr uint16_t kOrigin = 120;
 inline constexpr uint16_t kPreviousOrigin = 121;
 inline constexpr uint16_t kPreviousSize = 122;
 inline constexpr uint16_t kPreviousRoot = 123;
+// Money again: running balances.
+inline constexpr uint16_t kDebitBalance = 124;
+inline constexpr uint16_t kCreditBalance = 125;
 }  // namespace tag
 
 namespace kind {
@@ -180,9 +183,9 @@ struct KindInfo {
   ChainLink link;
   absl::string_view subject;  // what Entry::subject names
   DocumentRule document;
-  std::array<uint16_t, 12> required;  // besides the document; 0 ends the list
+  std::array<uint16_t, 16> required;  // besides the document; 0 ends the list
   // May be there too, as may kReason, kEvidenceDigest, kPrincipal and kAgent in every kind.
-  std::array<uint16_t, 12> optional;
+  std::array<uint16_t, 16> optional;
 };
 
 // The whole tables, ordered by number.

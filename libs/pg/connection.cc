@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <libpq-fe.h>
 #include <pqxx/errorhandler>
 #include <pqxx/nontransaction>
 #include <utility>
@@ -44,7 +45,20 @@ std::string ConnectString(const DatabaseOptions& options) {
 
 }  // namespace
 
-Work::Work(pqxx::connection& connection, std::string begin)
+Direct::Direct(const std::string& options) : connection_base(policy_), policy_(options) {
+  init();
+}
+
+Direct::Policy::handle Direct::Policy::do_startconnect(handle orig) {
+  return handle_ = pqxx::connect_direct::do_startconnect(orig);
+}
+
+Direct::Policy::handle Direct::Policy::do_disconnect(handle orig) noexcept {
+  handle_ = nullptr;
+  return pqxx::connect_direct::do_disconnect(orig);
+}
+
+Work::Work(pqxx::connection_base& connection, std::string begin)
     : namedclass("transaction"),
       basic_transaction(connection, "", pqxx::read_write),
       begin_(std::move(begin)) {
@@ -76,7 +90,7 @@ class Connection::NoticeLog : public pqxx::errorhandler {
 absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const DatabaseOptions& options) {
   std::unique_ptr<Connection> made(new Connection(options));
   try {
-    made->connection_ = std::make_unique<pqxx::connection>(ConnectString(options));
+    made->connection_ = std::make_unique<Direct>(ConnectString(options));
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
     made->connection_->inhibit_reactivation(true);
@@ -130,6 +144,51 @@ std::string Connection::PreparedName(absl::string_view sql) {
   connection_->prepare(name, std::string(sql));
   prepared_.emplace(sql, name);
   return name;
+}
+
+namespace {
+
+// A result of libpq, freed at the end.
+using Result = std::unique_ptr<PGresult, decltype(&PQclear)>;
+
+[[noreturn]] void ThrowLast(PGconn* handle, const PGresult* result, const std::string& sql) {
+  if (PQstatus(handle) != CONNECTION_OK) throw pqxx::broken_connection(PQerrorMessage(handle));
+  const char* state = result == nullptr ? nullptr : PQresultErrorField(result, PG_DIAG_SQLSTATE);
+  throw pqxx::sql_error(PQerrorMessage(handle), sql, state == nullptr ? "" : state);
+}
+
+// Everything that the server still has to say about the running statement; the first error of it
+// is thrown once the connection is free again.
+void Drain(PGconn* handle, const std::string& sql) {
+  Result failed(nullptr, &PQclear);
+  while (true) {
+    Result result(PQgetResult(handle), &PQclear);
+    if (result == nullptr) break;
+    const ExecStatusType status = PQresultStatus(result.get());
+    if (status == PGRES_COPY_IN) PQputCopyEnd(handle, "given up");
+    if (status == PGRES_FATAL_ERROR && failed == nullptr) failed = std::move(result);
+  }
+  if (failed != nullptr) ThrowLast(handle, failed.get(), sql);
+}
+
+}  // namespace
+
+void Connection::CopyBinary(const std::string& sql, absl::string_view bytes) {
+  // libpq takes an int; pieces of this size also keep its buffer small.
+  constexpr size_t kPiece = 1 << 20;
+  PGconn* handle = connection_->handle();
+  if (handle == nullptr) throw pqxx::broken_connection("the connection is closed");
+  {
+    const Result begun(PQexec(handle, sql.c_str()), &PQclear);
+    if (PQresultStatus(begun.get()) != PGRES_COPY_IN) ThrowLast(handle, begun.get(), sql);
+  }
+  for (; !bytes.empty(); bytes.remove_prefix(std::min(kPiece, bytes.size()))) {
+    const int size = static_cast<int>(std::min(kPiece, bytes.size()));
+    if (PQputCopyData(handle, bytes.data(), size) != 1) break;  // Drain says why
+  }
+  PQputCopyEnd(handle, bytes.empty() ? nullptr : "the data could not be sent");
+  Drain(handle, sql);
+  if (PQstatus(handle) != CONNECTION_OK) ThrowLast(handle, nullptr, sql);
 }
 
 Connection::Outcome Connection::Run(absl::Time deadline, const TransactOptions& options,

@@ -21,13 +21,33 @@ namespace rochdale::pg {
 // reconnects (libpqxx's own BEGIN would try again on a new connection).
 class Work : public pqxx::internal::basic_transaction {
  public:
-  Work(pqxx::connection& connection, std::string begin);
+  Work(pqxx::connection_base& connection, std::string begin);
   ~Work() noexcept override { End(); }
 
  private:
   void do_begin() override;
 
   const std::string begin_;
+};
+
+// A connection that is made at once and never again, and whose libpq handle can be had: libpqxx
+// has no way to COPY in the binary format.
+class Direct : public pqxx::connection_base {
+ public:
+  explicit Direct(const std::string& options);
+  ~Direct() noexcept { close(); }
+  // Null once it is closed. Valid until the next call of anything else.
+  ::pg_conn* handle() const { return policy_.handle_; }
+
+ private:
+  class Policy : public pqxx::connect_direct {
+   public:
+    explicit Policy(const std::string& options) : pqxx::connect_direct(options) {}
+    handle do_startconnect(handle orig) override;
+    handle do_disconnect(handle orig) noexcept override;
+    handle handle_ = nullptr;
+  };
+  Policy policy_;  // used by the base once this is constructed
 };
 
 class Connection {
@@ -56,6 +76,8 @@ class Connection {
   // For Transaction.
   Work& work() { return *work_; }
   bool is_open() const { return connection_->is_open(); }
+  // COPY ... FROM STDIN (FORMAT binary) of these bytes. Throws as libpqxx does.
+  void CopyBinary(const std::string& sql, absl::string_view bytes);
   // The name under which `sql` is prepared here; empty where there are too many statements.
   std::string PreparedName(absl::string_view sql);
 
@@ -68,7 +90,7 @@ class Connection {
                     absl::FunctionRef<absl::Status(Transaction&)> fn, bool* wrote_outbox);
 
   const DatabaseOptions& options_;
-  std::unique_ptr<pqxx::connection> connection_;
+  std::unique_ptr<Direct> connection_;
   std::unique_ptr<NoticeLog> notices_;
   std::map<std::string, std::string, std::less<>> prepared_;  // SQL -> name
   Work* work_ = nullptr;  // while a transaction runs

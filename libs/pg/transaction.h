@@ -21,6 +21,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "libs/base/ids.h"
 #include "libs/pg/rows.h"
 #include "libs/pg/value.h"
 
@@ -40,6 +41,32 @@ class CopyWriter {
   virtual ~CopyWriter() = default;
   // One value per column of the COPY, in order.
   virtual absl::Status Write(const std::vector<Value>& row) = 0;
+};
+
+// Rows for COPY in PostgreSQL's binary format: for the few tables that take 100,000 rows a second,
+// where text costs both sides too much. The values must be of exactly the column's type.
+//
+//   BinaryRows rows;
+//   rows.Begin(2).Id(id).Int8(index);   // one row of two columns: uuid, bigint
+class BinaryRows {
+ public:
+  BinaryRows();
+  // Starts a row; so many values follow.
+  BinaryRows& Begin(int columns);
+  BinaryRows& Id(const Uuid& value);
+  BinaryRows& Int2(int16_t value);
+  BinaryRows& Int4(int32_t value);
+  BinaryRows& Int8(int64_t value);
+  BinaryRows& Bytes(absl::string_view value);  // bytea, and text that is known to be UTF-8
+  BinaryRows& Null();
+  bool empty() const { return rows_ == 0; }
+  int64_t rows() const { return rows_; }
+
+ private:
+  friend class Transaction;
+  std::string Finish() &&;
+  std::string bytes_;
+  int64_t rows_ = 0;
 };
 
 class Transaction {
@@ -86,6 +113,10 @@ class Transaction {
   // transaction inside `fill`. An error from `fill` loses the transaction and is returned.
   absl::Status CopyIn(absl::string_view table, const std::vector<std::string>& columns,
                       absl::FunctionRef<absl::Status(CopyWriter&)> fill);
+
+  // The same from rows in the binary format; no rows, nothing happens.
+  absl::Status CopyBinary(absl::string_view table, const std::vector<std::string>& columns,
+                          BinaryRows rows);
 
   // Advisory locks of the whole database, held until the transaction ends. See AdvisoryKey.
   absl::Status AdvisoryLock(int64_t key);

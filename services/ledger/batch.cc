@@ -1,13 +1,15 @@
 #include "services/ledger/batch.h"
 
+#include <algorithm>
 #include <limits>
 #include <utility>
 
+#include "absl/numeric/int128.h"
 #include "absl/strings/str_cat.h"
 #include "libs/base/errors.h"
 #include "libs/base/status_macros.h"
 #include "libs/crypto/deterministic_id.h"
-#include "services/ledger/rules.h"
+#include "services/ledger/transfer_entry.h"
 
 namespace rochdale::ledger {
 
@@ -23,15 +25,26 @@ CooperativeId CooperativeOf(const Account& debit, const Account& credit) {
   return {};
 }
 
-absl::string_view WordOf(TransferResult result) {
-  switch (result) {
-    case TransferResult::kDebitAccountNotFound: return "DEBIT_ACCOUNT_NOT_FOUND";
-    case TransferResult::kCreditAccountNotFound: return "CREDIT_ACCOUNT_NOT_FOUND";
-    case TransferResult::kDebitAccountNotOpen: return "DEBIT_ACCOUNT_NOT_OPEN";
-    case TransferResult::kCreditAccountNotOpen: return "CREDIT_ACCOUNT_NOT_OPEN";
-    case TransferResult::kInsufficientFunds: return "INSUFFICIENT_FUNDS";
-    default: return "OVERFLOW";
+// Owner of an account: its cooperative, or a principal.
+void NameOwner(const Account& account, crypto::EntryBuilder& builder) {
+  if (account.type == AccountType::kSystem) {
+    builder.Cooperative({account.owner});
+  } else {
+    builder.Id(tag::kPrincipal, account.owner);
   }
+}
+
+Outcome LinkedFailure(const TransferId& id) {
+  Outcome outcome;
+  outcome.id = id;
+  outcome.result = TransferResult::kLinkedFailed;
+  outcome.message = "another transfer of its chain failed";
+  return outcome;
+}
+
+// An unlimited balance still cannot fall below what 64 bits hold.
+int64_t FloorOf(const Account& account) {
+  return account.floor.value_or(std::numeric_limits<int64_t>::min());
 }
 
 }  // namespace
@@ -49,12 +62,19 @@ int Command::items() const {
   return 1;
 }
 
+bool Command::ChangesAuthority() const {
+  const auto* append = std::get_if<AppendEntries>(&what);
+  if (append == nullptr) return false;
+  return append->complete_until_us != 0 ||
+         std::any_of(append->entries.begin(), append->entries.end(), BearsOnAuthority);
+}
+
 EventId OpenedEvent(const AccountId& account) {
   return {crypto::DeterministicId("ledger/account-opened", account)};
 }
 
-EventId PostedEvent(const TransferId& transfer) {
-  return {crypto::DeterministicId("ledger/transfer-posted", transfer)};
+EventId ExpiredEvent(const TransferId& hold) {
+  return {crypto::DeterministicId("ledger/hold-expired", hold)};
 }
 
 EventId StartedEvent(const StartLog& start) {
@@ -62,38 +82,52 @@ EventId StartedEvent(const StartLog& start) {
                                   std::string(start.key.AsBytes()))};
 }
 
-void Names::Add(const Command& command) {
-  if (!command.caller.principal.IsZero()) principals.insert(command.caller.principal.value);
+void AddNames(const Command& command, Names& names) {
+  if (!command.caller.principal.IsZero()) names.principals.push_back(command.caller.principal);
+  if (!command.caller.agent.IsZero()) names.agents.push_back(command.caller.agent);
   if (const auto* open = std::get_if<OpenAccounts>(&command.what)) {
-    for (const Account& account : open->accounts) accounts.insert(account.id);
+    for (const Account& account : open->accounts) names.accounts.push_back(account.id);
+  } else if (const auto* change = std::get_if<ChangeAccount>(&command.what)) {
+    names.accounts.push_back(change->account);
+    names.ids.push_back(change->event_id.value);
   } else if (const auto* post = std::get_if<PostTransfers>(&command.what)) {
     for (const Transfer& transfer : post->transfers) {
-      accounts.insert(transfer.debit);
-      accounts.insert(transfer.credit);
-      transfers.insert(transfer.id);
+      names.accounts.push_back(transfer.debit);
+      names.accounts.push_back(transfer.credit);
+      names.ids.push_back(EventOf(transfer).value);
+      if (!transfer.pending.IsZero()) {
+        names.holds.push_back(transfer.pending);
+        names.ids.push_back(PostedEvent(transfer.pending).value);
+      }
+      if (!transfer.corrects.IsZero()) {
+        names.corrected.push_back(transfer.corrects);
+        names.ids.push_back(PostedEvent(transfer.corrects).value);
+      }
     }
   } else if (const auto* append = std::get_if<AppendEntries>(&command.what)) {
-    for (const LogEntry& entry : append->entries) events.insert(entry.event_id.value);
+    for (const LogEntry& entry : append->entries) names.ids.push_back(entry.event_id.value);
   } else if (const auto* record = std::get_if<RecordBundle>(&command.what)) {
-    events.insert(record->event_id.value);
+    names.ids.push_back(record->event_id.value);
   }
 }
 
-Batch::Batch(Known known, TreeEnd end) : known_(std::move(known)), end_(std::move(end)) {}
+Batch::Batch(Books& books, int64_t now_us) : books_(books), now_us_(now_us) {
+  books_.last_us = now_us;
+  changes_.posted_us = now_us;
+  ExpireDue();
+}
 
 absl::StatusOr<Reply> Batch::Decide(const Command& command) {
-  RETURN_IF_ERROR(RestsOnTheLog(command.caller));
+  RETURN_IF_ERROR(RestsOnTheLog(command));
   return std::visit([&](const auto& what) { return Run(command, what); }, command.what);
 }
 
 absl::StatusOr<Reply> Batch::Run(const Command& command, const OpenAccounts& open) {
   IdMap<AccountId, const Account*> earlier;  // in this command
   for (const Account& wanted : open.accounts) {
-    const auto known = known_.accounts.find(wanted.id);
+    const Account* existing = books_.FindAccount(wanted.id);
     const auto twin = earlier.find(wanted.id);
-    const Account* existing = known != known_.accounts.end() ? &known->second
-                              : twin != earlier.end()        ? twin->second
-                                                             : nullptr;
+    if (existing == nullptr && twin != earlier.end()) existing = twin->second;
     if (existing == nullptr) {
       RETURN_IF_ERROR(MayOpen(command.caller, wanted));
       earlier[wanted.id] = &wanted;
@@ -104,121 +138,377 @@ absl::StatusOr<Reply> Batch::Run(const Command& command, const OpenAccounts& ope
   }
   Reply reply;
   for (const Account& wanted : open.accounts) {
-    if (!known_.accounts.contains(wanted.id)) Open(command, open, wanted);
-    reply.accounts.push_back(known_.accounts[wanted.id]);
+    if (books_.FindAccount(wanted.id) == nullptr) Open(command, open, wanted);
+    reply.accounts.push_back(*books_.FindAccount(wanted.id));
   }
   return reply;
 }
 
 void Batch::Open(const Command& command, const OpenAccounts& open, Account account) {
   account.status = AccountStatus::kOpen;
-  account.balance = account.held = 0;
-  account.opened_us = absl::ToUnixMicros(command.now);
-  crypto::EntryBuilder builder(kind::kAccountOpened, OpenedEvent(account.id), command.now);
+  account.version = 1;
+  account.debits = account.credits = account.held = account.transfers = 0;
+  account.last_index = -1;
+  account.opened_us = now_us_;
+  crypto::EntryBuilder builder(kind::kAccountOpened, OpenedEvent(account.id),
+                               absl::FromUnixMicros(now_us_));
   builder.Subject(account.id)
-      .AuthorisedBy(open.authorised_by.IsZero() ? RegistrationOf(command.caller)
+      .AuthorisedBy(open.authorised_by.IsZero() ? books_.RegistrationOf(command.caller)
                                                 : open.authorised_by)
       .U64(tag::kAccountType, static_cast<uint64_t>(account.type))
       .Text(tag::kAsset, account.asset)
-      // An unlimited balance still cannot fall below what 64 bits hold.
-      .I64(tag::kFloor, account.floor.value_or(std::numeric_limits<int64_t>::min()));
-  if (account.type == AccountType::kSystem) {
-    builder.Cooperative({account.owner});
-  } else {
-    builder.Id(tag::kPrincipal, account.owner);
-  }
+      .I64(tag::kFloor, FloorOf(account));
+  NameOwner(account, builder);
   account.opened_index = AppendOwn(builder);
-  opened_.push_back(account.id);
-  opened_set_.insert(account.id);
-  known_.accounts[account.id] = std::move(account);
+  changes_.opened.push_back(account);
+  books_.accounts[account.id] = std::move(account);
+}
+
+absl::StatusOr<Reply> Batch::Run(const Command& command, const ChangeAccount& change) {
+  Account* account = books_.FindAccount(change.account);
+  if (account == nullptr) return Error("ACCOUNT_NOT_FOUND", "there is no such account");
+  Reply reply;
+  const bool done = books_.FindId(change.event_id.value) != nullptr;
+  const AccountStatus status = change.status.value_or(account->status);
+  const std::optional<int64_t> floor = change.floor.has_value() ? change.floor : account->floor;
+  if (!done && status != account->status) {
+    RETURN_IF_ERROR(MayChangeStatus(command.caller, *account, status));
+  }
+  if (!done && floor != account->floor && !command.caller.is_service) {
+    return Error("PERMISSION_DENIED", "only governance changes a floor");
+  }
+  if (!done && (status != account->status || floor != account->floor)) {
+    account->status = status;
+    account->floor = floor;
+    account->version += 1;
+    crypto::EntryBuilder builder(kind::kAccountChanged, change.event_id,
+                                 absl::FromUnixMicros(now_us_));
+    builder.Subject(account->id)
+        .AuthorisedBy(change.authorised_by.IsZero() ? books_.RegistrationOf(command.caller)
+                                                    : change.authorised_by)
+        .U64(tag::kVersion, static_cast<uint64_t>(account->version))
+        .U64(tag::kStatus, static_cast<uint64_t>(account->status))
+        .I64(tag::kFloor, FloorOf(*account));
+    NameOwner(*account, builder);
+    if (change.order.has_value()) {
+      builder.Document(*change.order);
+      changes_.documents.push_back(*change.order);
+    }
+    AppendOwn(builder);
+    changed_[account->id] = true;
+  }
+  reply.accounts.push_back(*account);
+  return reply;
 }
 
 absl::StatusOr<Reply> Batch::Run(const Command& command, const PostTransfers& post) {
   Reply reply;
-  reply.outcomes.reserve(post.transfers.size());
-  const size_t before = transfers_.size();
-  for (const Transfer& wanted : post.transfers) {
-    reply.outcomes.push_back(Post(command, post, wanted));
+  reply.outcomes.resize(post.transfers.size());
+  const size_t before = changes_.entries.size();
+  const size_t count = post.transfers.size();
+  for (size_t begin = 0; begin < count;) {
+    size_t last = begin;
+    while (last < count && post.transfers[last].linked) ++last;
+    const bool open = last == count;
+    const size_t end = open ? count : last + 1;
+    if (end - begin == 1 && !open) {
+      reply.outcomes[begin] = Post(command, post.transfers[begin], false, begin);
+      AppendStaged(command, post, reply.outcomes);
+    } else {
+      RunChain(command, post, begin, end, open, reply.outcomes);
+    }
+    begin = end;
   }
-  if (post.order.has_value() && transfers_.size() > before) documents_.push_back(*post.order);
+  if (post.order.has_value() && changes_.entries.size() > before) {
+    changes_.documents.push_back(*post.order);
+  }
   return reply;
 }
 
-Outcome Batch::Post(const Command& command, const PostTransfers& post, const Transfer& wanted) {
+void Batch::RunChain(const Command& command, const PostTransfers& post, size_t begin, size_t end,
+                     bool open, std::vector<Outcome>& outcomes) {
+  in_chain_ = true;
+  bool failed = false;
+  size_t existing = 0;
+  for (size_t i = begin; i < end; ++i) {
+    const Transfer& wanted = post.transfers[i];
+    if (failed) {
+      outcomes[i] = LinkedFailure(wanted.id);
+      continue;
+    }
+    outcomes[i] = Post(command, wanted, open && i + 1 == end, i);
+    existing += outcomes[i].result == TransferResult::kExists ? 1 : 0;
+    failed = outcomes[i].result != TransferResult::kExists &&
+             outcomes[i].result != TransferResult::kPosted;
+  }
+  failed = failed || (existing > 0 && existing < end - begin);
+  if (failed) {
+    for (auto undo = undo_.rbegin(); undo != undo_.rend(); ++undo) (*undo)();
+    staged_.clear();
+    for (size_t i = begin; i < end; ++i) {
+      if (outcomes[i].result != TransferResult::kPosted) continue;
+      outcomes[i] = LinkedFailure(post.transfers[i].id);
+    }
+  }
+  undo_.clear();
+  in_chain_ = false;
+  AppendStaged(command, post, outcomes);
+}
+
+Outcome Batch::Repeated(const IdRecord& record, const Transfer& wanted, const Caller& caller) {
   Outcome outcome;
   outcome.id = wanted.id;
-  if (const auto found = known_.transfers.find(wanted.id); found != known_.transfers.end()) {
-    const PostedTransfer& posted = found->second;
-    const std::string differs = DifferenceOf(posted.transfer, wanted, command.caller);
-    if (!differs.empty()) {
-      outcome.result = TransferResult::kExistsDifferent;
-      outcome.message = absl::StrCat("it was posted with another ", differs);
-      return outcome;
-    }
-    outcome.result = TransferResult::kExists;
-    outcome.debit_balance = posted.debit_balance;
-    outcome.credit_balance = posted.credit_balance;
-    outcome.log_index = posted.log_index;
-    return outcome;
-  }
-  if (const auto found = known_.burned.find(wanted.id); found != known_.burned.end()) {
+  if (record.known.log_index < 0 && record.posted == nullptr) {
     outcome.result = TransferResult::kIdAlreadyFailed;
-    outcome.message = absl::StrCat("it failed before with ", WordOf(found->second));
+    outcome.message = absl::StrCat(
+        "it failed before with ", NameOf(static_cast<TransferResult>(record.known.result)));
     return outcome;
   }
-  const auto debit = known_.accounts.find(wanted.debit);
-  const auto credit = known_.accounts.find(wanted.credit);
-  Decision decision = DecideTransfer(
-      wanted, debit == known_.accounts.end() ? nullptr : &debit->second,
-      credit == known_.accounts.end() ? nullptr : &credit->second, command.caller);
-  outcome.result = decision.result;
-  outcome.message = std::move(decision.message);
-  if (IsPassing(decision.result)) {
-    known_.burned[wanted.id] = decision.result;
-    burned_.push_back({wanted.id, decision.result, absl::ToUnixMicros(command.now)});
+  const std::string differs =
+      record.posted == nullptr
+          ? "meaning"
+          : DifferenceOf(*record.posted, wanted, books_.FindHold(wanted.pending), caller);
+  if (!differs.empty()) {
+    outcome.result = TransferResult::kExistsDifferent;
+    outcome.message = absl::StrCat("it was posted with another ", differs);
+    return outcome;
   }
-  if (decision.result != TransferResult::kPosted) return outcome;
-
-  debit->second.balance -= wanted.amount;
-  credit->second.balance += wanted.amount;
-  MarkMoved(wanted.debit);
-  MarkMoved(wanted.credit);
-  PostedTransfer posted{wanted, debit->second.balance, credit->second.balance,
-                        absl::ToUnixMicros(command.now), end_.size()};
-  if (!command.caller.is_service) posted.transfer.authorised_by = RegistrationOf(command.caller);
-  outcome.debit_balance = posted.debit_balance;
-  outcome.credit_balance = posted.credit_balance;
-  outcome.log_index = posted.log_index;
-  Write(command, post, std::move(posted), debit->second, credit->second);
+  outcome.result = TransferResult::kExists;
+  outcome.amount = record.posted->transfer.amount;
+  outcome.debit_balance = record.posted->debit_balance;
+  outcome.credit_balance = record.posted->credit_balance;
+  outcome.log_index = record.posted->log_index;
   return outcome;
 }
 
-void Batch::Write(const Command& command, const PostTransfers& post, PostedTransfer posted,
-                  const Account& debit, const Account& credit) {
-  const Transfer& transfer = posted.transfer;
-  crypto::EntryBuilder builder(kind::kTransferPosted, PostedEvent(transfer.id), command.now);
-  builder.Subject(transfer.id)
-      .Cooperative(CooperativeOf(debit, credit))
-      .AuthorisedBy(transfer.authorised_by)
-      .Id(tag::kDebitAccount, transfer.debit)
-      .Id(tag::kCreditAccount, transfer.credit)
-      .U64(tag::kAmount, static_cast<uint64_t>(transfer.amount))
-      .U64(tag::kTransferKind, static_cast<uint64_t>(transfer.kind));
-  if (!transfer.reference.empty()) builder.Bytes(tag::kReference, transfer.reference);
-  if (!command.caller.is_service) builder.Id(tag::kPrincipal, command.caller.principal);
-  if (post.order.has_value()) builder.Document(*post.order);
-  AppendOwn(builder);
-  known_.transfers[transfer.id] = posted;
-  transfers_.push_back(std::move(posted));
+Decision Batch::DecideWith(const Transfer& wanted, const Caller& caller) {
+  const auto spent = [&](const Uuid& key, const std::string& asset, bool in_all) {
+    return books_.Spent(key, asset, in_all ? kAllDays : DayOf(now_us_));
+  };
+  Facts facts{.spent = spent};
+  facts.now_us = now_us_;
+  facts.authority = &books_.authority;
+  const bool ends =
+      wanted.phase == TransferPhase::kPost || wanted.phase == TransferPhase::kVoid;
+  AccountId debit = wanted.debit, credit = wanted.credit;
+  if (ends) {
+    facts.hold = books_.FindHold(wanted.pending);
+    const IdRecord* other = books_.FindId(PostedEvent(wanted.pending).value);
+    facts.pending_is_other = other != nullptr && other->posted != nullptr;
+    if (facts.hold != nullptr) {
+      debit = facts.hold->debit;
+      credit = facts.hold->credit;
+    }
+  }
+  facts.debit = books_.FindAccount(debit);
+  facts.credit = books_.FindAccount(credit);
+  if (!wanted.corrects.IsZero()) {
+    const IdRecord* record = books_.FindId(PostedEvent(wanted.corrects).value);
+    if (record != nullptr) facts.corrected = record->posted.get();
+    const auto found = books_.corrections.find(wanted.corrects);
+    if (found != books_.corrections.end()) facts.corrected_already = found->second;
+  }
+  return DecideTransfer(wanted, caller, facts);
 }
 
-absl::StatusOr<Reply> Batch::Run(const Command&, const AppendEntries& append) {
+Outcome Batch::Post(const Command& command, const Transfer& wanted, bool chain_open,
+                    size_t place) {
+  const Uuid event = EventOf(wanted).value;
+  if (const IdRecord* record = books_.FindId(event)) {
+    return Repeated(*record, wanted, command.caller);
+  }
+  Outcome outcome;
+  outcome.id = wanted.id;
+  if (chain_open) {
+    outcome.result = TransferResult::kLinkedChainOpen;
+    outcome.message = "the request ends inside the chain";
+    return outcome;
+  }
+  Decision decision = DecideWith(wanted, command.caller);
+  outcome.result = decision.result;
+  outcome.message = std::move(decision.message);
+  if (IsPassing(decision.result)) {
+    const KnownId burned{-1, static_cast<int>(decision.result)};
+    books_.ids[event] = {burned, {}, nullptr};
+    changes_.ids.push_back({event, burned});
+  }
+  if (decision.result != TransferResult::kPosted) return outcome;
+
+  auto posted = std::make_shared<PostedTransfer>();
+  posted->transfer = wanted;
+  Transfer& transfer = posted->transfer;
+  transfer.event_id = {event};
+  Hold* ended = nullptr;
+  if (transfer.phase == TransferPhase::kPost || transfer.phase == TransferPhase::kVoid) {
+    ended = books_.FindHold(transfer.pending);
+    transfer.debit = ended->debit;
+    transfer.credit = ended->credit;
+    transfer.kind = ended->kind;
+  }
+  if (transfer.balancing) posted->requested = transfer.amount;
+  transfer.amount = decision.amount;
+  posted->posted_us = now_us_;
+  if (transfer.phase == TransferPhase::kPending) {
+    posted->expires_us = now_us_ + int64_t{transfer.timeout_s} * 1'000'000;
+  }
+  if (decision.mandate != nullptr) posted->mandate = decision.mandate->id;
+  if (!command.caller.is_service) {
+    transfer.authorised_by = decision.mandate != nullptr ? decision.mandate->event_id
+                                                         : books_.RegistrationOf(command.caller);
+  }
+  Apply(transfer, command.caller, decision, ended);
+  const Account& debit = *books_.FindAccount(transfer.debit);
+  const Account& credit = *books_.FindAccount(transfer.credit);
+  posted->debit_balance = outcome.debit_balance = debit.balance();
+  posted->credit_balance = outcome.credit_balance = credit.balance();
+  posted->log_index = -1;
+  outcome.amount = transfer.amount;
+  books_.ids[event] = {{-1, static_cast<int>(TransferResult::kPosted)}, {}, posted};
+  if (in_chain_) undo_.push_back([this, event] { books_.ids.erase(event); });
+  staged_.push_back({std::move(posted), CooperativeOf(debit, credit), place});
+  return outcome;
+}
+
+void Batch::Apply(const Transfer& transfer, const Caller& caller, const Decision& decision,
+                  const Hold* ended) {
+  Account& debit = *books_.FindAccount(transfer.debit);
+  Account& credit = *books_.FindAccount(transfer.credit);
+  if (in_chain_) {
+    undo_.push_back([&debit, &credit, old_debit = debit, old_credit = credit] {
+      debit = old_debit;
+      credit = old_credit;
+    });
+  }
+  const int64_t amount = decision.amount;
+  if (!transfer.corrects.IsZero()) {
+    books_.corrections[transfer.corrects] += amount;
+    changes_.corrections[transfer.corrects] += amount;
+    OnUndo([this, id = transfer.corrects, amount] {
+      books_.corrections[id] -= amount;
+      changes_.corrections[id] -= amount;
+    });
+  }
+  if (ended != nullptr) {
+    const bool posts = transfer.phase == TransferPhase::kPost;
+    EndHold(*books_.FindHold(ended->id), posts ? HoldState::kPosted : HoldState::kVoided,
+            posts ? amount : 0);
+    if (!posts) return;
+  } else {
+    const PrincipalId owner = decision.counts_as_outflow ? caller.principal : PrincipalId{};
+    if (!owner.IsZero()) Spend(owner.value, debit.asset, now_us_, amount, false);
+    if (decision.mandate != nullptr) {
+      Spend(decision.mandate->id.value, debit.asset, now_us_, amount, true);
+    }
+    if (transfer.phase == TransferPhase::kPending) {
+      debit.held += amount;
+      Hold hold;
+      hold.id = transfer.id;
+      hold.debit = transfer.debit;
+      hold.credit = transfer.credit;
+      hold.amount = amount;
+      hold.kind = transfer.kind;
+      hold.opened_us = now_us_;
+      hold.expires_us = now_us_ + int64_t{transfer.timeout_s} * 1'000'000;
+      hold.owner = owner;
+      if (decision.mandate != nullptr) hold.mandate = decision.mandate->id;
+      books_.holds[hold.id] = hold;
+      holds_[hold.id] = hold;
+      OnUndo([this, id = hold.id] {
+        books_.holds.erase(id);
+        holds_.erase(id);
+      });
+      books_.next_expiry_us =
+          std::min(books_.next_expiry_us.value_or(hold.expires_us), hold.expires_us);
+      return;
+    }
+  }
+  debit.debits += amount;
+  credit.credits += amount;
+  debit.transfers += 1;
+  credit.transfers += 1;
+}
+
+// Frees what was set aside; what was not posted of it counts as never sent.
+void Batch::EndHold(Hold& hold, HoldState state, int64_t posted) {
+  Account& debit = *books_.FindAccount(hold.debit);
+  OnUndo([this, &hold, old = hold, had = holds_.contains(hold.id)] {
+    hold = old;
+    if (had) holds_[old.id] = old;
+    else holds_.erase(old.id);
+  });
+  debit.held -= hold.amount;
+  hold.state = state;
+  hold.posted = posted;
+  holds_[hold.id] = hold;
+  const int64_t back = posted - hold.amount;
+  if (back == 0) return;
+  if (!hold.owner.IsZero()) Spend(hold.owner.value, debit.asset, hold.opened_us, back, false);
+  if (!hold.mandate.IsZero()) Spend(hold.mandate.value, debit.asset, hold.opened_us, back, true);
+}
+
+void Batch::Spend(const Uuid& key, const std::string& asset, int64_t opened_us, int64_t amount,
+                  bool in_all) {
+  const auto add = [&](int32_t day) {
+    const SpentKey at{key, asset, day};
+    // What was not read yet is read after this batch is committed.
+    const bool known = books_.spent_known.contains({key, day});
+    settle_first_ = settle_first_ || !known;
+    if (known) books_.spent[at] += amount;
+    changes_.spent[at] += amount;
+    OnUndo([this, at, known, amount] {
+      if (known) books_.spent[at] -= amount;
+      changes_.spent[at] -= amount;
+    });
+  };
+  add(DayOf(opened_us));
+  if (in_all) add(kAllDays);
+}
+
+void Batch::AppendStaged(const Command& command, const PostTransfers& post,
+                         std::vector<Outcome>& outcomes) {
+  for (Staged& staged : staged_) {
+    PostedTransfer& posted = *staged.posted;
+    crypto::EntryBuilder builder =
+        TransferEntry(posted, command.caller, staged.cooperative, post.order);
+    posted.log_index =
+        AppendOwn(builder, static_cast<int>(TransferResult::kPosted));
+    books_.ids[EventOf(posted.transfer).value].posted = staged.posted;
+    outcomes[staged.outcome].log_index = posted.log_index;
+    Touch(posted.transfer.debit, posted.log_index);
+    Touch(posted.transfer.credit, posted.log_index);
+  }
+  staged_.clear();
+}
+
+void Batch::ExpireDue() {
+  for (const TransferId& id : books_.due) {
+    Hold* hold = books_.FindHold(id);
+    if (hold == nullptr || hold->state != HoldState::kOpen) continue;
+    const Account& debit = *books_.FindAccount(hold->debit);
+    const Account& credit = *books_.FindAccount(hold->credit);
+    crypto::EntryBuilder builder(kind::kHoldExpired, ExpiredEvent(id),
+                                 absl::FromUnixMicros(now_us_));
+    builder.Subject(id)
+        .Cooperative(CooperativeOf(debit, credit))
+        .AuthorisedBy(PostedEvent(id))
+        .Id(tag::kDebitAccount, hold->debit)
+        .Id(tag::kCreditAccount, hold->credit)
+        .U64(tag::kAmount, static_cast<uint64_t>(hold->amount));
+    EndHold(*hold, HoldState::kExpired, 0);
+    const int64_t index = AppendOwn(builder);
+    Touch(hold->debit, index);
+    Touch(hold->credit, index);
+  }
+  books_.due.clear();
+}
+
+absl::StatusOr<Reply> Batch::Run(const Command& command, const AppendEntries& append) {
   IdMap<Uuid, crypto::Digest> earlier;  // in this command
   for (const LogEntry& entry : append.entries) {
-    const auto known = known_.events.find(entry.event_id.value);
+    const IdRecord* known = books_.FindId(entry.event_id.value);
     const bool same =
-        known != known_.events.end()
-            ? known->second.leaf_hash == entry.leaf_hash
+        known != nullptr
+            ? known->known.log_index >= 0 && known->leaf_hash == entry.leaf_hash
             : earlier.emplace(entry.event_id.value, entry.leaf_hash).first->second ==
                   entry.leaf_hash;
     if (!same) {
@@ -229,88 +519,122 @@ absl::StatusOr<Reply> Batch::Run(const Command&, const AppendEntries& append) {
   Reply reply;
   reply.log_indexes.reserve(append.entries.size());
   for (const LogEntry& entry : append.entries) {
-    const auto known = known_.events.find(entry.event_id.value);
-    reply.log_indexes.push_back(known != known_.events.end() ? known->second.index
-                                                             : Append(entry));
+    const IdRecord* known = books_.FindId(entry.event_id.value);
+    reply.log_indexes.push_back(known != nullptr ? known->known.log_index : Append(entry));
+  }
+  if (command.ChangesAuthority()) {
+    changes_.authority = true;
+    changes_.complete_until_us =
+        std::max(changes_.complete_until_us, append.complete_until_us);
+    settle_first_ = true;
   }
   return reply;
 }
 
 absl::StatusOr<Reply> Batch::Run(const Command& command, const RecordBundle& record) {
   Reply reply;
-  if (const auto known = known_.events.find(record.event_id.value); known != known_.events.end()) {
-    reply.log_indexes.push_back(known->second.index);
+  if (const IdRecord* known = books_.FindId(record.event_id.value)) {
+    reply.log_indexes.push_back(known->known.log_index);
     return reply;
   }
-  crypto::EntryBuilder builder(kind::kBundleSigned, record.event_id, command.now);
+  crypto::EntryBuilder builder(kind::kBundleSigned, record.event_id,
+                               absl::FromUnixMicros(now_us_));
   builder.Subject(record.cooperative)
       .Cooperative(record.cooperative)
-      .AuthorisedBy(RegistrationOf(command.caller))
+      .AuthorisedBy(books_.RegistrationOf(command.caller))
       .Digest(tag::kManifestDigest, record.manifest)
-      .U64(tag::kTreeSize, static_cast<uint64_t>(end_.size()));
+      .U64(tag::kTreeSize, static_cast<uint64_t>(books_.end.size()));
   if (!command.caller.principal.IsZero()) builder.Id(tag::kPrincipal, command.caller.principal);
   if (!command.caller.agent.IsZero()) builder.Id(tag::kAgent, command.caller.agent);
   reply.log_indexes.push_back(AppendOwn(builder));
   return reply;
 }
 
-absl::StatusOr<Reply> Batch::Run(const Command& command, const StartLog& start) {
+absl::StatusOr<Reply> Batch::Run(const Command&, const StartLog& start) {
   Reply reply;
   reply.log_indexes.push_back(0);
-  if (end_.size() > 0) return reply;
-  crypto::EntryBuilder builder(kind::kLogStarted, StartedEvent(start), command.now);
+  if (books_.end.size() > 0) return reply;
+  crypto::EntryBuilder builder(kind::kLogStarted, StartedEvent(start),
+                               absl::FromUnixMicros(now_us_));
   builder.Bytes(tag::kRegisteredKey, start.key.AsBytes()).Text(tag::kOrigin, start.origin);
   AppendOwn(builder);
   return reply;
 }
 
-int64_t Batch::AppendOwn(crypto::EntryBuilder& builder) {
+absl::StatusOr<Reply> Batch::Run(const Command&, const Tick&) { return Reply(); }
+
+int64_t Batch::AppendOwn(crypto::EntryBuilder& builder, int result) {
   LogEntry own;
-  absl::StatusOr<crypto::Entry> entry = builder.Build();
+  absl::StatusOr<crypto::Entry> entry = builder.BuildUnencoded();
   absl::StatusOr<std::string> leaf =
       entry.ok() ? crypto::EncodeEntry(*entry) : absl::StatusOr<std::string>(entry.status());
   if (!leaf.ok()) {
     status_.Update(absl::InternalError(absl::StrCat("own entry: ", leaf.status().message())));
-    return end_.size();
+    return books_.end.size();
   }
   own.event_id = entry->event_id;
   own.kind = entry->kind;
   own.subject = entry->subject;
   own.leaf_hash = crypto::LeafHash(*leaf);
   own.leaf = *std::move(leaf);
-  return Append(std::move(own));
+  return Append(std::move(own), result);
 }
 
-int64_t Batch::Append(LogEntry entry) {
-  entry.index = end_.size();
-  end_.Append(entry.leaf_hash, tiles_);
-  known_.events[entry.event_id.value] = {entry.index, entry.leaf_hash};
-  entries_.push_back(std::move(entry));
-  return entries_.back().index;
+int64_t Batch::Append(LogEntry entry, int result) {
+  entry.index = books_.end.size();
+  books_.end.Append(entry.leaf_hash, changes_.tiles);
+  const KnownId known{entry.index, result};
+  IdRecord& record = books_.ids[entry.event_id.value];
+  record.known = known;
+  record.leaf_hash = entry.leaf_hash;
+  changes_.ids.push_back({entry.event_id.value, known});
+  changes_.entries.push_back(std::move(entry));
+  return known.log_index;
 }
 
-EventId Batch::RegistrationOf(const Caller& caller) const {
-  const auto found = known_.registrations.find(caller.principal.value);
-  return found == known_.registrations.end() ? EventId() : found->second;
+absl::Status Batch::RestsOnTheLog(const Command& command) const {
+  if (command.caller.is_service) return absl::OkStatus();
+  if (books_.RegistrationOf(command.caller).IsZero()) {
+    return RetryableError("UNAVAILABLE", "the caller's registration has not reached the log yet",
+                          absl::Milliseconds(200));
+  }
+  if (!std::holds_alternative<PostTransfers>(command.what)) return absl::OkStatus();
+  const absl::Duration age =
+      absl::Microseconds(now_us_ - books_.authority.complete_until_us);
+  if (age <= books_.authority.parameters.Duration("ledger.authority_age_max_ms")) {
+    return absl::OkStatus();
+  }
+  return RetryableError("AUTHORITY_STALE",
+                        "what the ledger knows of KYC levels, mandates and pauses is too old",
+                        absl::Seconds(1));
 }
 
-absl::Status Batch::RestsOnTheLog(const Caller& caller) const {
-  if (caller.is_service || !RegistrationOf(caller).IsZero()) return absl::OkStatus();
-  return RetryableError("UNAVAILABLE", "the caller's registration has not reached the log yet",
-                        absl::Milliseconds(200));
+void Batch::Touch(const AccountId& id, int64_t index) {
+  std::vector<int64_t>& indexes = touched_[id];
+  indexes.push_back(index);
+  books_.FindAccount(id)->last_index = index;
 }
 
-void Batch::MarkMoved(const AccountId& id) {
-  // The row of an account opened in this batch is written with its last balance.
-  if (opened_set_.contains(id)) return;
-  if (moved_set_.insert(id).second) moved_.push_back(id);
+void Batch::OnUndo(std::function<void()> undo) {
+  if (in_chain_) undo_.push_back(std::move(undo));
 }
 
-std::vector<const Account*> Batch::AccountsOf(const std::vector<AccountId>& ids) const {
-  std::vector<const Account*> accounts;
-  accounts.reserve(ids.size());
-  for (const AccountId& id : ids) accounts.push_back(&known_.accounts.at(id));
-  return accounts;
+Changes Batch::Finish() {
+  for (auto& [id, indexes] : touched_) {
+    changes_.touched.push_back({*books_.FindAccount(id), std::move(indexes)});
+  }
+  for (const auto& [id, hold] : holds_) changes_.holds.push_back(hold);
+  for (const auto& [id, changed] : changed_) {
+    const auto opened =
+        std::find_if(changes_.opened.begin(), changes_.opened.end(),
+                     [&](const Account& account) { return account.id == id; });
+    // The row of an account opened in this batch is written as the batch leaves it.
+    if (opened != changes_.opened.end()) *opened = *books_.FindAccount(id);
+    else changes_.changed.push_back(*books_.FindAccount(id));
+  }
+  std::erase_if(changes_.corrections, [](const auto& added) { return added.second == 0; });
+  changes_.end = books_.end;
+  return std::move(changes_);
 }
 
 }  // namespace rochdale::ledger

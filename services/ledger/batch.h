@@ -1,26 +1,27 @@
 // One transaction's worth of commands, decided in order in memory.
 //
-// A batch starts from what is known of everything that its commands name, and gathers what must be
-// written: accounts, balances, transfers, burned ids, entries and tiles. Pure: no I/O, no clock.
-// A later command sees what an earlier one of the same batch did, so that an id that comes twice in
-// one batch is treated as if it came in two.
+// A batch starts from the books and changes them, and gathers what must be written. Pure: no I/O,
+// no clock. A later command sees what an earlier one of the same batch did, so that an id that comes
+// twice in one batch is treated as if it came in two.
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
 #include "libs/crypto/ed25519.h"
 #include "libs/crypto/entry_builder.h"
 #include "services/ledger/account_store.h"
+#include "services/ledger/books.h"
 #include "services/ledger/log_store.h"
 #include "services/ledger/model.h"
+#include "services/ledger/rules.h"
 #include "services/ledger/tree.h"
 
 namespace rochdale::ledger {
@@ -31,15 +32,27 @@ struct OpenAccounts {
   EventId authorised_by;  // zero: the registration of the calling principal
 };
 
-// Each transfer by itself.
+// Status and floor; once for each event id. ACCOUNT_NOT_FOUND, ACCOUNT_TRANSITION_INVALID,
+// PERMISSION_DENIED.
+struct ChangeAccount {
+  EventId event_id;  // follows from the caller and its request_id
+  AccountId account;
+  std::optional<AccountStatus> status;
+  std::optional<int64_t> floor;
+  EventId authorised_by;  // zero: the registration of the calling principal
+  std::optional<crypto::SignedDocument> order;
+};
+
+// Each transfer by itself, but for chains of linked ones.
 struct PostTransfers {
   std::vector<Transfer> transfers;
-  std::optional<crypto::SignedDocument> order;  // by which a principal asked
+  std::optional<crypto::SignedDocument> order;  // by which a principal or agent asked
 };
 
 // All entries or none. REQUEST_ID_REUSED where an event id is in the log with other bytes.
 struct AppendEntries {
   std::vector<LogEntry> entries;  // without indexes
+  int64_t complete_until_us = 0;  // of governance; 0: not said
 };
 
 // An entry that the ledger itself writes about the log, with the tree size it stands at; once for
@@ -56,13 +69,19 @@ struct StartLog {
   std::string origin;
 };
 
+// Nothing but what is due: holds that expire.
+struct Tick {};
+
 struct Command {
   Caller caller;
-  absl::Time now;
-  std::variant<OpenAccounts, PostTransfers, AppendEntries, RecordBundle, StartLog> what;
+  std::variant<OpenAccounts, ChangeAccount, PostTransfers, AppendEntries, RecordBundle, StartLog,
+               Tick>
+      what;
 
   // Accounts, transfers or entries: what the size of a batch is counted in.
   int items() const;
+  // Governance's entries, on which what comes after them in the log may rest: a batch of their own.
+  bool ChangesAuthority() const;
 };
 
 // What the caller is answered: one per item of its command.
@@ -72,83 +91,104 @@ struct Reply {
   std::vector<int64_t> log_indexes;
 };
 
-// Everything that the commands of a batch name, as it stands.
-struct Known {
-  IdMap<AccountId, Account> accounts;
-  IdMap<TransferId, PostedTransfer> transfers;
-  IdMap<TransferId, TransferResult> burned;
-  IdMap<Uuid, KnownEvent> events;
-  IdMap<Uuid, EventId> registrations;  // of principals
-};
-
-// Ids to look up before a batch, each once and sorted.
-struct Names {
-  std::set<AccountId> accounts;
-  std::set<TransferId> transfers;
-  std::set<Uuid> events;
-  std::set<Uuid> principals;
-
-  void Add(const Command& command);
-};
+// What the command names, added to `names`.
+void AddNames(const Command& command, Names& names);
 
 // The event ids of the ledger's own entries follow from what they are about.
 EventId OpenedEvent(const AccountId& account);
-EventId PostedEvent(const TransferId& transfer);
 EventId StartedEvent(const StartLog& start);
+EventId ExpiredEvent(const TransferId& hold);
+
+// What a batch must write.
+struct Changes {
+  int64_t posted_us = 0;
+  std::vector<LogEntry> entries;
+  std::vector<UsedId> ids;
+  std::vector<Account> opened, changed;
+  std::vector<Touched> touched;
+  std::vector<Hold> holds;
+  IdMap<TransferId, int64_t> corrections;  // added
+  std::map<SpentKey, int64_t> spent;       // added
+  std::vector<crypto::SignedDocument> documents;
+  std::vector<Tile> tiles;
+  bool authority = false;         // entries bear on it
+  int64_t complete_until_us = 0;  // 0: not said
+  TreeEnd end;
+
+  bool Any() const { return !entries.empty() || !ids.empty() || complete_until_us != 0; }
+};
 
 class Batch {
  public:
-  Batch(Known known, TreeEnd end);
+  // `books` has everything that the commands name; it is changed. Holds that are due end first.
+  // `now_us` is not below books.last_us.
+  Batch(Books& books, int64_t now_us);
 
   // In the order of the log. A status: the command has no effect; UNAVAILABLE (with RetryInfo)
-  // where the registration of a calling principal, on which its entries rest, is not in the log
-  // yet. A broken invariant (an entry that cannot be built) shows in status(), and nothing of the
-  // batch may be written.
+  // where the registration of a calling principal is not in the log yet, or where what is known of
+  // its authority is too old (AUTHORITY_STALE).
   absl::StatusOr<Reply> Decide(const Command& command);
+  // A broken invariant (an entry that cannot be built): nothing of the batch may be written.
   const absl::Status& status() const { return status_; }
+  // Where the next batch must not read before this one is committed.
+  bool settle_first() const { return settle_first_; }
 
-  // False where nothing is to be written.
-  bool Changes() const { return !entries_.empty() || !burned_.empty(); }
-  // Ids are in the order in which they were opened or first moved.
-  std::vector<const Account*> opened() const { return AccountsOf(opened_); }
-  std::vector<const Account*> moved() const { return AccountsOf(moved_); }
-  const std::vector<PostedTransfer>& transfers() const { return transfers_; }
-  const std::vector<Burned>& burned() const { return burned_; }
-  const std::vector<LogEntry>& entries() const { return entries_; }
-  // Orders that entries of the batch name.
-  const std::vector<crypto::SignedDocument>& documents() const { return documents_; }
-  const std::vector<Tile>& tiles() const { return tiles_; }
-  const TreeEnd& end() const { return end_; }
+  // After the last command; once.
+  Changes Finish();
 
  private:
+  // A posted transfer whose place in the log is not given yet.
+  struct Staged {
+    std::shared_ptr<PostedTransfer> posted;
+    CooperativeId cooperative;
+    size_t outcome;
+  };
+
   absl::StatusOr<Reply> Run(const Command& command, const OpenAccounts& open);
+  absl::StatusOr<Reply> Run(const Command& command, const ChangeAccount& change);
   absl::StatusOr<Reply> Run(const Command& command, const PostTransfers& post);
   absl::StatusOr<Reply> Run(const Command& command, const AppendEntries& append);
   absl::StatusOr<Reply> Run(const Command& command, const RecordBundle& record);
   absl::StatusOr<Reply> Run(const Command& command, const StartLog& start);
+  absl::StatusOr<Reply> Run(const Command& command, const Tick& tick);
 
   void Open(const Command& command, const OpenAccounts& open, Account account);
-  Outcome Post(const Command& command, const PostTransfers& post, const Transfer& wanted);
-  void Write(const Command& command, const PostTransfers& post, PostedTransfer posted,
-             const Account& debit, const Account& credit);
-  // The index that the entry gets.
-  int64_t AppendOwn(crypto::EntryBuilder& builder);
-  int64_t Append(LogEntry entry);
-  EventId RegistrationOf(const Caller& caller) const;
-  absl::Status RestsOnTheLog(const Caller& caller) const;
-  void MarkMoved(const AccountId& id);
-  std::vector<const Account*> AccountsOf(const std::vector<AccountId>& ids) const;
+  void ExpireDue();
 
-  Known known_;
-  TreeEnd end_;
+  // Transfers [begin, end), to succeed or fail together; `open`: the request ends inside the chain.
+  void RunChain(const Command& command, const PostTransfers& post, size_t begin, size_t end,
+                bool open, std::vector<Outcome>& outcomes);
+  // Decides and, where it succeeds, changes the books and stages the entry.
+  Outcome Post(const Command& command, const Transfer& wanted, bool chain_open, size_t outcome);
+  Outcome Repeated(const IdRecord& record, const Transfer& wanted, const Caller& caller);
+  Decision DecideWith(const Transfer& wanted, const Caller& caller);
+  void Apply(const Transfer& resolved, const Caller& caller, const Decision& decision,
+             const Hold* ended);
+  void EndHold(Hold& hold, HoldState state, int64_t posted);
+  void Spend(const Uuid& key, const std::string& asset, int64_t opened_us, int64_t amount,
+             bool in_all);
+  void AppendStaged(const Command& command, const PostTransfers& post,
+                    std::vector<Outcome>& outcomes);
+
+  // The index that the entry gets.
+  int64_t AppendOwn(crypto::EntryBuilder& builder, int result = 0);
+  int64_t Append(LogEntry entry, int result = 0);
+  absl::Status RestsOnTheLog(const Command& command) const;
+  void Touch(const AccountId& id, int64_t index);
+  // Remembers how to take a change back while a chain is decided.
+  void OnUndo(std::function<void()> undo);
+
+  Books& books_;
+  const int64_t now_us_;
   absl::Status status_;
-  std::vector<AccountId> opened_, moved_;
-  std::set<AccountId> opened_set_, moved_set_;
-  std::vector<PostedTransfer> transfers_;
-  std::vector<Burned> burned_;
-  std::vector<LogEntry> entries_;
-  std::vector<crypto::SignedDocument> documents_;
-  std::vector<Tile> tiles_;
+  bool settle_first_ = false;
+  bool in_chain_ = false;
+  std::vector<std::function<void()>> undo_;
+  std::vector<Staged> staged_;
+  std::map<AccountId, std::vector<int64_t>> touched_;
+  std::map<TransferId, Hold> holds_;
+  std::map<AccountId, bool> changed_;
+  Changes changes_;
 };
 
 }  // namespace rochdale::ledger

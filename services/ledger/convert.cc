@@ -10,6 +10,7 @@
 #include "libs/crypto/entry.h"
 #include "libs/crypto/entry_kinds.h"
 #include "libs/rpc/document.h"
+#include "services/ledger/transfer_entry.h"
 
 namespace rochdale::ledger {
 namespace {
@@ -17,6 +18,7 @@ namespace {
 constexpr absl::Duration kOrderAgeMax = absl::Minutes(15);
 constexpr size_t kAssetMax = 16;
 constexpr size_t kLabelMax = 64;
+constexpr int kTimeoutMax = 31'536'000;  // seconds: a year
 
 static_assert(static_cast<int>(AccountType::kSystem) == v1::ACCOUNT_TYPE_SYSTEM);
 static_assert(static_cast<int>(AccountStatus::kClosed) == v1::ACCOUNT_STATUS_CLOSED);
@@ -25,6 +27,12 @@ static_assert(static_cast<int>(TransferKind::kMint) == v1::TRANSFER_KIND_MINT);
 static_assert(static_cast<int>(TransferKind::kRevenue) == v1::TRANSFER_KIND_REVENUE);
 static_assert(static_cast<int>(TransferResult::kPosted) == v1::TRANSFER_RESULT_POSTED);
 static_assert(static_cast<int>(TransferResult::kOverflow) == v1::TRANSFER_RESULT_OVERFLOW);
+static_assert(kTransferResults == v1::TransferResult_ARRAYSIZE);
+static_assert(static_cast<int>(TransferResult::kLinkedFailed) ==
+              v1::TRANSFER_RESULT_LINKED_FAILED);
+static_assert(static_cast<int>(TransferResult::kAgentPaused) == v1::TRANSFER_RESULT_AGENT_PAUSED);
+static_assert(static_cast<int>(TransferPhase::kVoid) == v1::TRANSFER_PHASE_VOID);
+static_assert(static_cast<int>(HoldState::kExpired) == v1::HOLD_STATE_EXPIRED);
 
 bool IsAsset(absl::string_view text) {
   return !text.empty() && text.size() <= kAssetMax &&
@@ -83,21 +91,66 @@ Account ParseAccount(const v1::Account& wire, const std::string& field, const Ca
   return account;
 }
 
+// An id that may be left out.
+void ParseOptionalId(const std::string& text, const std::string& field, FieldErrors& errors,
+                     Uuid& id) {
+  if (!text.empty()) ParseId(text, field, errors, id);
+}
+
+// How the transfer moves: at once, as a hold, or ending one.
+void ParsePhase(const v1::Transfer& wire, const std::string& field, FieldErrors& errors,
+                Transfer& transfer) {
+  if (wire.phase() < v1::TRANSFER_PHASE_UNSPECIFIED || wire.phase() > v1::TRANSFER_PHASE_VOID) {
+    errors.Add(absl::StrCat(field, ".phase"), "must be a phase of a transfer");
+    return;
+  }
+  transfer.phase = static_cast<TransferPhase>(wire.phase());
+  const bool ends =
+      transfer.phase == TransferPhase::kPost || transfer.phase == TransferPhase::kVoid;
+  const auto id = ends ? ParseOptionalId : +[](const std::string& text, const std::string& name,
+                                              FieldErrors& all, Uuid& out) {
+    ParseId(text, name, all, out);
+  };
+  id(wire.debit_account_id(), absl::StrCat(field, ".debit_account_id"), errors,
+     transfer.debit.value);
+  id(wire.credit_account_id(), absl::StrCat(field, ".credit_account_id"), errors,
+     transfer.credit.value);
+  if (wire.amount_micro() < (ends ? 0 : 1)) {
+    errors.Add(absl::StrCat(field, ".amount_micro"),
+               ends ? "must be at least 0" : "must be at least 1");
+  }
+  const int kind_min = ends ? v1::TRANSFER_KIND_UNSPECIFIED : v1::TRANSFER_KIND_DEPOSIT;
+  if (wire.kind() < kind_min || wire.kind() > v1::TRANSFER_KIND_REVENUE) {
+    errors.Add(absl::StrCat(field, ".kind"), "must be a kind of transfer");
+  }
+  if (ends) {
+    ParseId(wire.pending_id(), absl::StrCat(field, ".pending_id"), errors,
+            transfer.pending.value);
+  } else if (!wire.pending_id().empty()) {
+    errors.Add(absl::StrCat(field, ".pending_id"), "is for POST and VOID only");
+  }
+  const bool holds = transfer.phase == TransferPhase::kPending;
+  if (holds ? wire.timeout_s() < 1 || wire.timeout_s() > kTimeoutMax : wire.timeout_s() != 0) {
+    errors.Add(absl::StrCat(field, ".timeout_s"),
+               holds ? absl::StrCat("must be 1 to ", kTimeoutMax) : "is for PENDING only");
+  }
+  if (wire.balancing() && ends) {
+    errors.Add(absl::StrCat(field, ".balancing"), "is not for POST and VOID");
+  }
+  ParseOptionalId(wire.corrects(), absl::StrCat(field, ".corrects"), errors,
+                  transfer.corrects.value);
+  if (!wire.corrects().empty() && (wire.balancing() || wire.phase() != 0)) {
+    errors.Add(absl::StrCat(field, ".corrects"), "is for transfers that move their amount at once");
+  }
+}
+
 Transfer ParseTransfer(const v1::Transfer& wire, const std::string& field, const Caller& caller,
                        FieldErrors& errors) {
   Transfer transfer;
   ParseId(wire.transfer_id(), absl::StrCat(field, ".transfer_id"), errors, transfer.id.value);
-  ParseId(wire.debit_account_id(), absl::StrCat(field, ".debit_account_id"), errors,
-          transfer.debit.value);
-  ParseId(wire.credit_account_id(), absl::StrCat(field, ".credit_account_id"), errors,
-          transfer.credit.value);
+  transfer.event_id = PostedEvent(transfer.id);
   CheckOwnId(caller, transfer.id.value, absl::StrCat(field, ".transfer_id"), errors);
-  if (wire.amount_micro() < 1) {
-    errors.Add(absl::StrCat(field, ".amount_micro"), "must be at least 1");
-  }
-  if (wire.kind() < v1::TRANSFER_KIND_DEPOSIT || wire.kind() > v1::TRANSFER_KIND_REVENUE) {
-    errors.Add(absl::StrCat(field, ".kind"), "must be a kind of transfer");
-  }
+  ParsePhase(wire, field, errors, transfer);
   if (wire.code() > 65'535) errors.Add(absl::StrCat(field, ".code"), "must be 0 to 65535");
   if (!IsReference(wire.reference())) {
     errors.Add(absl::StrCat(field, ".reference"), "must be at most 64 printable ASCII characters");
@@ -105,13 +158,21 @@ Transfer ParseTransfer(const v1::Transfer& wire, const std::string& field, const
   if (caller.is_service) {
     ParseId(wire.authorised_by().event_id(), absl::StrCat(field, ".authorised_by.event_id"), errors,
             transfer.authorised_by.value);
-  } else if (wire.has_authorised_by() || wire.posted_time_us() != 0 || wire.log_index() != 0) {
-    errors.Add(field, "authorised_by, posted_time_us and log_index are the server's to set");
+  } else if (wire.has_authorised_by()) {
+    errors.Add(absl::StrCat(field, ".authorised_by"), "is the server's to set");
+  }
+  if (!caller.is_service && (wire.posted_time_us() != 0 || wire.log_index() != 0 ||
+                             wire.requested_micro() != 0 || wire.expires_time_us() != 0 ||
+                             !wire.mandate_id().empty())) {
+    errors.Add(field, "has values that are the server's to set");
   }
   transfer.amount = wire.amount_micro();
   transfer.kind = static_cast<TransferKind>(wire.kind());
   transfer.code = static_cast<int32_t>(wire.code());
   transfer.reference = wire.reference();
+  transfer.timeout_s = wire.timeout_s();
+  transfer.linked = wire.linked();
+  transfer.balancing = wire.balancing();
   return transfer;
 }
 
@@ -218,9 +279,6 @@ absl::StatusOr<OpenAccounts> ParseOpenAccounts(const v1::OpenAccountsRequest& re
 
 absl::StatusOr<PostTransfers> ParsePostTransfers(const v1::PostTransfersRequest& request,
                                                  const rpc::Identity& identity, absl::Time now) {
-  if (identity.kind == rpc::IdentityKind::kAgent) {
-    return Error("MANDATE_MISSING", "agents may not move value yet: the principal signs orders");
-  }
   if (identity.kind != rpc::IdentityKind::kService) return ParseOrder(request, identity, now);
   FieldErrors errors;
   PostTransfers post;
@@ -238,15 +296,15 @@ absl::StatusOr<AppendEntries> ParseAppendEntries(const v1::AppendEntriesRequest&
   AppendEntries append;
   Uuid request_id;
   ParseId(request.request_id(), "request_id", errors, request_id);
-  const bool heartbeat = request.complete_until_us() != 0;
-  if (heartbeat && (request.complete_until_us() < 0 || caller.service != "governance")) {
-    errors.Add("complete_until_us", "only governance says until when the log is complete");
+  if (request.complete_until_us() != 0 && caller.service != "governance") {
+    errors.Add("complete_until_us", "is governance's to say");
   }
-  // A heartbeat may come with nothing new.
-  if (!heartbeat || request.entries_size() > 0) {
+  if (request.complete_until_us() < 0) errors.Add("complete_until_us", "must not be negative");
+  if (request.entries_size() > 0 || request.complete_until_us() == 0) {
     CheckCount(request.entries_size(), kAppendMax, "entries", errors);
   }
   RETURN_IF_ERROR(errors.ToStatus());
+  append.complete_until_us = request.complete_until_us();
   append.entries.reserve(request.entries_size());
   for (int i = 0; i < request.entries_size(); ++i) {
     absl::StatusOr<LogEntry> entry = ParseEntry(request.entries(i), caller);
@@ -286,9 +344,12 @@ void ToProto(const Account& account, v1::Account& out) {
   out.set_unlimited(!account.floor.has_value());
   out.set_label(account.label);
   out.set_status(static_cast<v1::AccountStatus>(account.status));
-  out.set_balance_micro(account.balance);
+  out.set_balance_micro(account.balance());
   out.set_held_micro(account.held);
   out.set_opened_time_us(account.opened_us);
+  out.set_debits_micro(account.debits);
+  out.set_credits_micro(account.credits);
+  out.set_version(account.version);
 }
 
 void ToProto(const PostedTransfer& posted, v1::Transfer& out) {
@@ -305,6 +366,15 @@ void ToProto(const PostedTransfer& posted, v1::Transfer& out) {
   }
   out.set_posted_time_us(posted.posted_us);
   out.set_log_index(posted.log_index);
+  out.set_phase(static_cast<v1::TransferPhase>(transfer.phase));
+  if (!transfer.pending.IsZero()) out.set_pending_id(transfer.pending.ToString());
+  out.set_timeout_s(transfer.timeout_s);
+  out.set_linked(transfer.linked);
+  out.set_balancing(transfer.balancing);
+  if (!transfer.corrects.IsZero()) out.set_corrects(transfer.corrects.ToString());
+  out.set_requested_micro(posted.requested);
+  out.set_expires_time_us(posted.expires_us);
+  if (!posted.mandate.IsZero()) out.set_mandate_id(posted.mandate.ToString());
 }
 
 void ToProto(const Outcome& outcome, v1::TransferOutcome& out) {
@@ -314,6 +384,7 @@ void ToProto(const Outcome& outcome, v1::TransferOutcome& out) {
   out.set_debit_balance_micro(outcome.debit_balance);
   out.set_credit_balance_micro(outcome.credit_balance);
   out.set_log_index(outcome.log_index);
+  out.set_amount_micro(outcome.amount);
 }
 
 void ToProto(const LogEntry& entry, v1::LogEntry& out) {

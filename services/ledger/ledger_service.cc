@@ -53,7 +53,7 @@ grpc::Status LedgerService::OpenAccounts(grpc::ServerContext* context,
     const Caller caller = CallerOf(call.identity);
     ASSIGN_OR_RETURN(ledger::OpenAccounts open, ParseOpenAccounts(*request, caller));
     ASSIGN_OR_RETURN(const Reply reply,
-                     writer_.Submit({caller, call.now, std::move(open)}, call.deadline));
+                     writer_.Submit({caller, std::move(open)}, call.deadline));
     for (const Account& account : reply.accounts) ToProto(account, *response->add_accounts());
     return absl::OkStatus();
   });
@@ -108,7 +108,7 @@ grpc::Status LedgerService::PostTransfers(grpc::ServerContext* context,
                      ParsePostTransfers(*request, call.identity, call.now));
     ASSIGN_OR_RETURN(
         const Reply reply,
-        writer_.Submit({CallerOf(call.identity), call.now, std::move(post)}, call.deadline));
+        writer_.Submit({CallerOf(call.identity), std::move(post)}, call.deadline));
     for (const Outcome& outcome : reply.outcomes) ToProto(outcome, *response->add_outcomes());
     return absl::OkStatus();
   });
@@ -166,7 +166,7 @@ grpc::Status LedgerService::AppendEntries(grpc::ServerContext* context,
     const Caller caller = CallerOf(call.identity);
     ASSIGN_OR_RETURN(ledger::AppendEntries append, ParseAppendEntries(*request, caller));
     ASSIGN_OR_RETURN(const Reply reply,
-                     writer_.Submit({caller, call.now, std::move(append)}, call.deadline));
+                     writer_.Submit({caller, std::move(append)}, call.deadline));
     response->mutable_log_indexes()->Add(reply.log_indexes.begin(), reply.log_indexes.end());
     return absl::OkStatus();
   });
@@ -336,7 +336,7 @@ grpc::Status LedgerService::SignBundle(grpc::ServerContext* context,
   return rpc::Handle(context, calls_, [&](const Call& call) -> absl::Status {
     ASSIGN_OR_RETURN(const RecordBundle record, ParseSignBundle(*request, call.identity));
     RETURN_IF_ERROR(
-        writer_.Submit({CallerOf(call.identity), call.now, record}, call.deadline).status());
+        writer_.Submit({CallerOf(call.identity), record}, call.deadline).status());
     // The entry that stands under this request's event id, perhaps since an earlier call.
     ASSIGN_OR_RETURN(const LogEntry logged, EntryOf(call, record.event_id.ToString(), 0));
     ASSIGN_OR_RETURN(const crypto::Entry entry, crypto::DecodeEntry(logged.leaf));

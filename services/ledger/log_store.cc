@@ -1,12 +1,17 @@
 #include "services/ledger/log_store.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "libs/base/errors.h"
 #include "libs/base/status_macros.h"
+#include "libs/crypto/canonical.h"
+#include "libs/crypto/entry.h"
 #include "libs/crypto/entry_kinds.h"
+#include "libs/crypto/merkle.h"
+#include "services/ledger/transfer_entry.h"
 
 namespace rochdale::ledger {
 namespace {
@@ -44,15 +49,37 @@ absl::StatusOr<TreeState> ToTreeState(const pg::Row& row) {
   return state;
 }
 
-LogEntry ToLogEntry(const pg::Row& row) {
+// An entry from its leaf. DATA_LOSS where the leaf is none: the ledger wrote it.
+absl::StatusOr<LogEntry> ToLogEntry(int64_t index, absl::string_view leaf) {
+  const absl::StatusOr<crypto::Entry> decoded = crypto::DecodeEntry(leaf);
+  if (!decoded.ok()) {
+    return absl::DataLossError(
+        absl::StrCat("entry ", index, " of the log: ", decoded.status().message()));
+  }
   LogEntry entry;
-  entry.index = row.Get<int64_t>("index");
-  entry.event_id = row.Get<EventId>("event_id");
-  entry.kind = static_cast<uint16_t>(row.Get<int32_t>("kind"));
-  entry.subject = row.Get<Uuid>("subject");
-  entry.leaf = row.GetBytes("leaf");
-  entry.leaf_hash = row.Get<Digest>("leaf_hash");
+  entry.index = index;
+  entry.event_id = decoded->event_id;
+  entry.kind = decoded->kind;
+  entry.subject = decoded->subject;
+  entry.leaf = std::string(leaf);
+  entry.leaf_hash = crypto::LeafHash(leaf);
   return entry;
+}
+
+// Calls `take(index, leaf)` for the leaves of a chunk, in order.
+template <typename Take>
+absl::Status EachLeaf(const pg::Row& row, const Take& take) {
+  const int64_t first = row.Get<int64_t>("first_index");
+  const int64_t count = row.Get<int32_t>("count");
+  const std::string bytes = row.GetBytes("leaves");
+  crypto::CanonicalReader reader(bytes);
+  for (int64_t i = 0; i < count; ++i) {
+    const absl::string_view leaf = reader.Prefixed16();
+    if (!reader.ok()) break;
+    RETURN_IF_ERROR(take(first + i, leaf));
+  }
+  if (reader.Finished()) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat("the leaves from entry ", first, " on are malformed"));
 }
 
 TreeHead ToTreeHead(const pg::Row& row) {
@@ -99,12 +126,30 @@ absl::Status AdvanceTree(pg::Transaction& tx, const TreeState& before, const Tre
   return affected == 1 ? absl::OkStatus() : NotLeader();
 }
 
-constexpr char kReadLeafHashes[] =
-    "SELECT leaf_hash FROM entries WHERE index >= $1 AND index < $1 + $2::bigint ORDER BY index";
+// The chunks that hold entries $1 to $2 - 1: chunks have at most 256 leaves.
+constexpr char kReadChunks[] =
+    "SELECT first_index, count, leaves FROM leaf_chunks "
+    "WHERE first_index > $1 - 256 AND first_index < $2 AND first_index + count > $1 "
+    "ORDER BY first_index";
 constexpr char kReadTileRoots[] =
     "SELECT root FROM tiles WHERE level = $1 AND index >= $2 AND index < $2 + $3::bigint "
     "ORDER BY index";
-constexpr char kReadTile[] = "SELECT hashes FROM tiles WHERE level = $1 AND index = $2";
+// Part of a tile: $4 bytes from byte $3 (from 1) on.
+constexpr char kReadTile[] =
+    "SELECT substr(hashes, $3, $4) FROM tiles WHERE level = $1 AND index = $2";
+
+static absl::StatusOr<std::vector<Digest>> ReadLeafHashes(pg::Transaction& tx, int64_t begin,
+                                                          int64_t end) {
+  ASSIGN_OR_RETURN(const pg::Rows rows, tx.Exec(kReadChunks, begin, end));
+  std::vector<Digest> hashes;
+  for (const pg::Row& row : rows) {
+    RETURN_IF_ERROR(EachLeaf(row, [&](int64_t index, absl::string_view leaf) {
+      if (index >= begin && index < end) hashes.push_back(crypto::LeafHash(leaf));
+      return absl::OkStatus();
+    }));
+  }
+  return hashes;
+}
 
 // Hashes [begin, begin + count) of a tile level, within one tile, of a tree of `size` leaves.
 static absl::StatusOr<std::vector<Digest>> ReadHashes(pg::Transaction& tx, int64_t size,
@@ -112,17 +157,14 @@ static absl::StatusOr<std::vector<Digest>> ReadHashes(pg::Transaction& tx, int64
                                                       int64_t count) {
   const int64_t tile = begin / kTileWidth;
   const bool full = (size >> (kTileHeight * tile_level)) >= (tile + 1) * kTileWidth;
-  if (full && count > 1) {
-    ASSIGN_OR_RETURN(const pg::Row row, tx.ExecOne(kReadTile, tile_level, tile));
-    const std::string bytes = row.GetBytes(0);
-    return SplitDigests(absl::string_view(bytes).substr((begin - tile * kTileWidth) * 32,
-                                                        count * 32));
+  if (full) {
+    const int offset = static_cast<int>(begin - tile * kTileWidth) * 32 + 1;
+    ASSIGN_OR_RETURN(const pg::Row row, tx.ExecOne(kReadTile, tile_level, tile, offset,
+                                                   static_cast<int>(count) * 32));
+    return SplitDigests(row.GetBytes(0));
   }
-  // A single hash, or part of a tile that is not full yet: from the rows that it is made of.
-  if (tile_level == 0) {
-    ASSIGN_OR_RETURN(const pg::Rows rows, tx.Exec(kReadLeafHashes, begin, count));
-    return FirstColumn(rows);
-  }
+  // Part of a tile that is not full yet: from what it is made of.
+  if (tile_level == 0) return ReadLeafHashes(tx, begin, begin + count);
   ASSIGN_OR_RETURN(const pg::Rows rows, tx.Exec(kReadTileRoots, tile_level - 1, begin, count));
   return FirstColumn(rows);
 }
@@ -151,17 +193,32 @@ absl::StatusOr<TreeEnd> ReadTreeEnd(pg::Transaction& tx, int64_t size) {
   return TreeEnd::Restore(size, std::move(partial));
 }
 
-absl::Status InsertEntries(pg::Transaction& tx, const std::vector<LogEntry>& entries) {
-  if (entries.empty()) return absl::OkStatus();
-  return tx.CopyIn("entries", {"index", "event_id", "kind", "subject", "leaf", "leaf_hash"},
-                   [&entries](pg::CopyWriter& out) -> absl::Status {
-                     for (const LogEntry& entry : entries) {
-                       RETURN_IF_ERROR(out.Write({entry.index, entry.event_id, entry.kind,
-                                                  entry.subject, pg::Bytes{entry.leaf},
-                                                  entry.leaf_hash}));
-                     }
-                     return absl::OkStatus();
-                   });
+absl::Status InsertEntries(pg::Transaction& tx, const std::vector<LogEntry>& entries,
+                           int64_t posted_us) {
+  constexpr size_t kChunkBytes = 256 << 10;
+  pg::BinaryRows chunks, subjects;
+  for (size_t begin = 0; begin < entries.size();) {
+    crypto::CanonicalWriter leaves;
+    size_t end = begin;
+    while (end < entries.size() && end - begin < static_cast<size_t>(kTileWidth) &&
+           (end == begin || leaves.size() < kChunkBytes)) {
+      leaves.Prefixed16(entries[end++].leaf);
+    }
+    chunks.Begin(4)
+        .Int8(entries[begin].index)
+        .Int4(static_cast<int32_t>(end - begin))
+        .Int8(posted_us)
+        .Bytes(leaves.bytes());
+    begin = end;
+  }
+  for (const LogEntry& entry : entries) {
+    // A transfer is found by its id (PostedEvent).
+    if (entry.kind == crypto::kind::kTransferPosted || entry.subject.IsZero()) continue;
+    subjects.Begin(3).Id(entry.subject).Int8(entry.index).Int4(entry.kind);
+  }
+  RETURN_IF_ERROR(tx.CopyBinary("leaf_chunks", {"first_index", "count", "posted_us", "leaves"},
+                                std::move(chunks)));
+  return tx.CopyBinary("entry_subjects", {"subject", "log_index", "kind"}, std::move(subjects));
 }
 
 constexpr char kInsertTile[] =
@@ -176,69 +233,123 @@ absl::Status InsertTiles(pg::Transaction& tx, const std::vector<Tile>& tiles) {
   return absl::OkStatus();
 }
 
-constexpr char kFindEvents[] =
-    "SELECT event_id, index, leaf_hash FROM entries WHERE event_id = ANY($1::uuid[])";
+constexpr char kFindIds[] = "SELECT id, log_index, result FROM event_ids WHERE id = ANY($1::uuid[])";
 
-absl::StatusOr<std::unordered_map<Uuid, KnownEvent, absl::Hash<Uuid>>> FindEvents(
-    pg::Transaction& tx, const std::vector<Uuid>& event_ids) {
-  std::unordered_map<Uuid, KnownEvent, absl::Hash<Uuid>> found;
-  if (event_ids.empty()) return found;
-  ASSIGN_OR_RETURN(const pg::Rows rows, tx.Exec(kFindEvents, event_ids));
+absl::StatusOr<IdMap<Uuid, KnownId>> FindIds(pg::Transaction& tx, const std::vector<Uuid>& ids) {
+  IdMap<Uuid, KnownId> found;
+  if (ids.empty()) return found;
+  ASSIGN_OR_RETURN(const pg::Rows rows, tx.Exec(kFindIds, ids));
   for (const pg::Row& row : rows) {
-    found[row.Get<Uuid>(0)] = {row.Get<int64_t>(1), row.Get<Digest>(2)};
+    found[row.Get<Uuid>(0)] = {row.Get<int64_t>(1), row.Get<int32_t>(2)};
   }
   return found;
 }
 
-constexpr char kFindRegistrations[] =
-    "SELECT DISTINCT ON (subject) subject, event_id FROM entries "
-    "WHERE subject = ANY($1::uuid[]) AND kind = $2 ORDER BY subject, index";
-
-absl::StatusOr<std::unordered_map<Uuid, EventId, absl::Hash<Uuid>>> FindRegistrations(
-    pg::Transaction& tx, const std::vector<Uuid>& principals) {
-  std::unordered_map<Uuid, EventId, absl::Hash<Uuid>> found;
-  if (principals.empty()) return found;
-  ASSIGN_OR_RETURN(const pg::Rows rows, tx.Exec(kFindRegistrations, principals,
-                                                crypto::kind::kPrincipalRegistered));
-  for (const pg::Row& row : rows) found[row.Get<Uuid>(0)] = row.Get<EventId>(1);
-  return found;
+absl::Status InsertIds(pg::Transaction& tx, const std::vector<UsedId>& ids) {
+  pg::BinaryRows rows;
+  for (const UsedId& used : ids) {
+    rows.Begin(3)
+        .Id(used.id)
+        .Int8(used.known.log_index)
+        .Int2(static_cast<int16_t>(used.known.result));
+  }
+  return tx.CopyBinary("event_ids", {"id", "log_index", "result"}, std::move(rows));
 }
 
-constexpr char kFindEntry[] =
-    "SELECT index, event_id, kind, subject, leaf, leaf_hash FROM entries WHERE index = $1";
+// The chunks of any of these entries, each once.
+constexpr char kFindChunks[] =
+    "SELECT DISTINCT ON (c.first_index) c.first_index, c.count, c.leaves "
+    "FROM unnest($1::bigint[]) AS wanted (index) CROSS JOIN LATERAL ("
+    "  SELECT first_index, count, leaves FROM leaf_chunks WHERE first_index <= wanted.index"
+    "  ORDER BY first_index DESC LIMIT 1) AS c "
+    "WHERE wanted.index < c.first_index + c.count ORDER BY c.first_index";
+
+absl::StatusOr<std::vector<LogEntry>> FindEntries(pg::Transaction& tx,
+                                                  std::vector<int64_t> indexes) {
+  std::vector<LogEntry> entries;
+  std::sort(indexes.begin(), indexes.end());
+  indexes.erase(std::unique(indexes.begin(), indexes.end()), indexes.end());
+  if (indexes.empty()) return entries;
+  ASSIGN_OR_RETURN(const pg::Rows rows, tx.Exec(kFindChunks, indexes));
+  for (const pg::Row& row : rows) {
+    RETURN_IF_ERROR(EachLeaf(row, [&](int64_t index, absl::string_view leaf) -> absl::Status {
+      if (!std::binary_search(indexes.begin(), indexes.end(), index)) return absl::OkStatus();
+      ASSIGN_OR_RETURN(LogEntry entry, ToLogEntry(index, leaf));
+      entries.push_back(std::move(entry));
+      return absl::OkStatus();
+    }));
+  }
+  return entries;
+}
 
 absl::StatusOr<std::optional<LogEntry>> FindEntry(pg::Transaction& tx, int64_t index) {
-  ASSIGN_OR_RETURN(const std::optional<pg::Row> row, tx.ExecOptional(kFindEntry, index));
-  return row.has_value() ? std::optional(ToLogEntry(*row)) : std::nullopt;
+  ASSIGN_OR_RETURN(std::vector<LogEntry> entries, FindEntries(tx, {index}));
+  return entries.empty() ? std::nullopt : std::optional(std::move(entries[0]));
 }
-
-constexpr char kFindEntryByEvent[] =
-    "SELECT index, event_id, kind, subject, leaf, leaf_hash FROM entries WHERE event_id = $1";
 
 absl::StatusOr<std::optional<LogEntry>> FindEntryByEvent(pg::Transaction& tx,
                                                          const EventId& event_id) {
-  ASSIGN_OR_RETURN(const std::optional<pg::Row> row, tx.ExecOptional(kFindEntryByEvent, event_id));
-  return row.has_value() ? std::optional(ToLogEntry(*row)) : std::nullopt;
+  ASSIGN_OR_RETURN(const auto found, FindIds(tx, {event_id.value}));
+  if (found.empty() || found.begin()->second.log_index < 0) return std::nullopt;
+  return FindEntry(tx, found.begin()->second.log_index);
 }
 
-constexpr char kListEntries[] =
-    "SELECT index, event_id, kind, subject, leaf, leaf_hash FROM entries "
-    "WHERE index >= $1 ORDER BY index LIMIT $2";
-constexpr char kListEntriesOfSubject[] =
-    "SELECT index, event_id, kind, subject, leaf, leaf_hash FROM entries "
-    "WHERE subject = $3 AND index >= $1 ORDER BY index LIMIT $2";
+// Entries about a subject $3, and the transfer $3, whose event id is $4.
+constexpr char kListSubject[] =
+    "SELECT log_index FROM ("
+    "  (SELECT log_index FROM entry_subjects WHERE subject = $3 AND log_index >= $1"
+    "   ORDER BY log_index LIMIT $2)"
+    "  UNION ALL"
+    "  (SELECT log_index FROM event_ids WHERE id = $4 AND log_index >= $1 AND result = 1)"
+    ") AS about ORDER BY log_index LIMIT $2";
 
 absl::StatusOr<std::vector<LogEntry>> ListEntries(pg::Transaction& tx,
                                                   const std::optional<Uuid>& subject,
                                                   int64_t from_index, int limit) {
-  ASSIGN_OR_RETURN(const pg::Rows rows,
-                   subject.has_value()
-                       ? tx.Exec(kListEntriesOfSubject, from_index, limit, *subject)
-                       : tx.Exec(kListEntries, from_index, limit));
   std::vector<LogEntry> entries;
-  entries.reserve(rows.size());
-  for (const pg::Row& row : rows) entries.push_back(ToLogEntry(row));
+  if (subject.has_value()) {
+    ASSIGN_OR_RETURN(const pg::Rows rows, tx.Exec(kListSubject, from_index, limit, *subject,
+                                                  PostedEvent(TransferId{*subject})));
+    std::vector<int64_t> indexes;
+    for (const pg::Row& row : rows) indexes.push_back(row.Get<int64_t>(0));
+    return FindEntries(tx, std::move(indexes));
+  }
+  const int64_t from = std::max<int64_t>(from_index, 0);
+  ASSIGN_OR_RETURN(const pg::Rows rows, tx.Exec(kReadChunks, from, from + limit));
+  for (const pg::Row& row : rows) {
+    RETURN_IF_ERROR(EachLeaf(row, [&](int64_t index, absl::string_view leaf) -> absl::Status {
+      if (index < from || index >= from + limit) return absl::OkStatus();
+      ASSIGN_OR_RETURN(LogEntry entry, ToLogEntry(index, leaf));
+      entries.push_back(std::move(entry));
+      return absl::OkStatus();
+    }));
+  }
   return entries;
+}
+
+constexpr char kFindPostedTime[] =
+    "SELECT posted_us FROM leaf_chunks WHERE first_index <= $1 ORDER BY first_index DESC LIMIT 1";
+
+absl::StatusOr<int64_t> FindPostedTime(pg::Transaction& tx, int64_t index) {
+  ASSIGN_OR_RETURN(const pg::Row row, tx.ExecOne(kFindPostedTime, index));
+  return row.Get<int64_t>(0);
+}
+
+constexpr char kFindLastIndexAt[] =
+    "SELECT first_index + count - 1 FROM leaf_chunks WHERE posted_us <= $1 "
+    "ORDER BY posted_us DESC, first_index DESC LIMIT 1";
+
+absl::StatusOr<int64_t> FindLastIndexAt(pg::Transaction& tx, int64_t at_us) {
+  ASSIGN_OR_RETURN(const std::optional<pg::Row> row, tx.ExecOptional(kFindLastIndexAt, at_us));
+  return row.has_value() ? row->Get<int64_t>(0) : -1;
+}
+
+constexpr char kFindLastPostedTime[] =
+    "SELECT posted_us FROM leaf_chunks ORDER BY first_index DESC LIMIT 1";
+
+absl::StatusOr<int64_t> FindLastPostedTime(pg::Transaction& tx) {
+  ASSIGN_OR_RETURN(const std::optional<pg::Row> row, tx.ExecOptional(kFindLastPostedTime));
+  return row.has_value() ? row->Get<int64_t>(0) : 0;
 }
 
 constexpr char kInsertTreeHead[] =

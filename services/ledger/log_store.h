@@ -17,6 +17,9 @@
 
 namespace rochdale::ledger {
 
+template <typename Key, typename Value>
+using IdMap = std::unordered_map<Key, Value, absl::Hash<Key>>;
+
 struct TreeState {
   int64_t epoch = 0;
   int64_t batch = 0;
@@ -42,7 +45,9 @@ absl::StatusOr<TreeEnd> ReadTreeEnd(pg::Transaction& tx, int64_t size);
 // outlive it.
 crypto::NodeReader ReadNodes(pg::Transaction& tx, int64_t size);
 
-absl::Status InsertEntries(pg::Transaction& tx, const std::vector<LogEntry>& entries);
+// The leaves of one batch, in order, and what they are about.
+absl::Status InsertEntries(pg::Transaction& tx, const std::vector<LogEntry>& entries,
+                           int64_t posted_us);
 // Signed documents that entries name; those that are there already stay as they are.
 absl::Status InsertDocuments(pg::Transaction& tx,
                              const std::vector<crypto::SignedDocument>& documents);
@@ -50,17 +55,28 @@ absl::StatusOr<std::optional<crypto::SignedDocument>> FindDocument(pg::Transacti
                                                                    const crypto::Digest& digest);
 absl::Status InsertTiles(pg::Transaction& tx, const std::vector<Tile>& tiles);
 
-struct KnownEvent {
-  int64_t index = 0;
-  crypto::Digest leaf_hash;
+// What is known of an id: an entry of the log, or a transfer that failed for a passing reason.
+struct KnownId {
+  int64_t log_index = -1;  // -1: not in the log
+  int result = 0;          // number of a TransferResult; 0: an entry that is no transfer
 };
-// Those of the events that are in the log.
-absl::StatusOr<std::unordered_map<Uuid, KnownEvent, absl::Hash<Uuid>>> FindEvents(
-    pg::Transaction& tx, const std::vector<Uuid>& event_ids);
+// Those of the ids that were ever used.
+absl::StatusOr<IdMap<Uuid, KnownId>> FindIds(pg::Transaction& tx, const std::vector<Uuid>& ids);
+struct UsedId {
+  Uuid id;
+  KnownId known;
+};
+absl::Status InsertIds(pg::Transaction& tx, const std::vector<UsedId>& ids);
 
-// The first PRINCIPAL_REGISTERED entry about each, where there is one.
-absl::StatusOr<std::unordered_map<Uuid, EventId, absl::Hash<Uuid>>> FindRegistrations(
-    pg::Transaction& tx, const std::vector<Uuid>& principals);
+// The entries at these indexes, in order of the log; those that there are.
+absl::StatusOr<std::vector<LogEntry>> FindEntries(pg::Transaction& tx,
+                                                  std::vector<int64_t> indexes);
+// When the entry was posted: the time of its batch, unix microseconds.
+absl::StatusOr<int64_t> FindPostedTime(pg::Transaction& tx, int64_t index);
+// The last entry that was posted at or before this time; -1: none.
+absl::StatusOr<int64_t> FindLastIndexAt(pg::Transaction& tx, int64_t at_us);
+// When the last batch was posted; 0: never.
+absl::StatusOr<int64_t> FindLastPostedTime(pg::Transaction& tx);
 
 absl::StatusOr<std::optional<LogEntry>> FindEntry(pg::Transaction& tx, int64_t index);
 absl::StatusOr<std::optional<LogEntry>> FindEntryByEvent(pg::Transaction& tx,

@@ -38,7 +38,10 @@ enum class TransferKind {
   kRevenue = 13,
 };
 
-// In order of precedence.
+enum class TransferPhase { kSingle = 0, kPending = 1, kPost = 2, kVoid = 3 };
+enum class HoldState { kOpen = 1, kPosted = 2, kVoided = 3, kExpired = 4 };
+
+// The order of precedence is in ledger.proto.
 enum class TransferResult {
   kPosted = 1,
   kExists = 2,
@@ -53,7 +56,24 @@ enum class TransferResult {
   kCreditAccountNotOpen = 11,
   kInsufficientFunds = 12,
   kOverflow = 13,
+  kLinkedFailed = 14,
+  kLinkedChainOpen = 15,
+  kPendingNotFound = 16,
+  kPendingNotAHold = 17,
+  kPendingDiffers = 18,
+  kPendingAlreadyPosted = 19,
+  kPendingAlreadyVoided = 20,
+  kPendingExpired = 21,
+  kPendingAmountExceeded = 22,
+  kKycLevelTooLow = 23,
+  kLimitExceeded = 24,
+  kMandateExceeded = 25,
+  kAgentPaused = 26,
+  kCorrectedNotFound = 27,
+  kCorrectionNotAllowed = 28,
+  kCorrectionExceeds = 29,
 };
+inline constexpr int kTransferResults = 30;  // numbers below this
 
 struct Account {
   AccountId id;
@@ -63,15 +83,34 @@ struct Account {
   std::optional<int64_t> floor = 0;  // micro-units; nothing: unlimited
   std::string label;
   AccountStatus status = AccountStatus::kOpen;
-  int64_t balance = 0;  // micro-units
-  int64_t held = 0;     // micro-units, >= 0
+  int64_t version = 1;  // counts changes of status and floor
   int64_t opened_us = 0;
   int64_t opened_index = 0;  // of its ACCOUNT_OPENED entry
+  // Running totals, micro-units: all that was ever taken from it and given to it, >= 0.
+  int64_t debits = 0;
+  int64_t credits = 0;
+  int64_t held = 0;         // sum of open holds on the debit side, >= 0
+  int64_t transfers = 0;    // that moved value
+  int64_t last_index = -1;  // of the last entry that changed these; -1: none did
+
+  int64_t balance() const { return credits - debits; }
+};
+
+// What an account held at an instant.
+struct BalanceAt {
+  int64_t debits = 0;
+  int64_t credits = 0;
+  int64_t held = 0;
+  int64_t transfers = 0;
+  int64_t log_index = -1;
+
+  int64_t balance() const { return credits - debits; }
 };
 
 // As asked for.
 struct Transfer {
   TransferId id;
+  EventId event_id;  // PostedEvent(id), or zero: computed when it is needed
   AccountId debit;
   AccountId credit;
   int64_t amount = 0;  // micro-units, > 0
@@ -79,10 +118,20 @@ struct Transfer {
   int32_t code = 0;  // 0 to 65,535
   std::string reference;
   EventId authorised_by;  // zero where the writer sets it
+  TransferPhase phase = TransferPhase::kSingle;
+  TransferId pending;     // kPost, kVoid: the hold
+  int32_t timeout_s = 0;  // kPending
+  bool linked = false;
+  bool balancing = false;
+  TransferId corrects;  // zero: none
 };
 
+// As it stands in the log. Accounts, kind and amount are resolved: what moved or was set aside.
 struct PostedTransfer {
   Transfer transfer;
+  int64_t requested = 0;   // of a balancing one, what was asked for
+  int64_t expires_us = 0;  // of a hold
+  MandateId mandate;       // where an agent asked
   int64_t debit_balance = 0;  // after it
   int64_t credit_balance = 0;
   int64_t posted_us = 0;
@@ -93,9 +142,24 @@ struct Outcome {
   TransferId id;
   TransferResult result = TransferResult::kPosted;
   std::string message;  // empty on success
+  int64_t amount = 0;   // that moved or was set aside
   int64_t debit_balance = 0;
   int64_t credit_balance = 0;
   int64_t log_index = 0;
+};
+
+struct Hold {
+  TransferId id;
+  AccountId debit;
+  AccountId credit;
+  int64_t amount = 0;
+  TransferKind kind = TransferKind::kTrade;
+  int64_t opened_us = 0;
+  int64_t expires_us = 0;
+  HoldState state = HoldState::kOpen;
+  int64_t posted = 0;   // of it, micro-units
+  PrincipalId owner;    // whose limit of the day it counts against; zero: nobody's
+  MandateId mandate;    // whose budget it counts against; zero: none
 };
 
 // Who asks: a service, or a principal.

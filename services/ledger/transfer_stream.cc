@@ -143,7 +143,7 @@ void TransferStream::Accept() {
   }
   if (post.ok()) {
     const rpc::Call& call = call_->call();
-    writer_.SubmitAsync({CallerOf(call.identity), clock_.Now(), *std::move(post)}, call.deadline,
+    writer_.SubmitAsync({CallerOf(call.identity), *std::move(post)}, call.deadline,
                         [self = shared_from_this(), number, bytes](absl::StatusOr<Reply> reply) {
                           self->room_.GiveBack(bytes);
                           self->Answered(number, std::move(reply));

@@ -1,7 +1,9 @@
 #include "services/ledger/writer.h"
 
+#include <algorithm>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "libs/base/errors.h"
@@ -36,43 +38,20 @@ bool MayPass(const absl::Status& status) {
          absl::IsResourceExhausted(status) || absl::IsAborted(status);
 }
 
-// The number of a result as the label of a metric: its name in lower case.
-std::string LabelOf(TransferResult result) {
-  static constexpr const char* kLabels[] = {
-      "unspecified",      "posted",
-      "exists",           "exists_different",
-      "id_already_failed", "same_account",
-      "debit_account_not_found", "credit_account_not_found",
-      "asset_mismatch",   "not_authorised",
-      "debit_account_not_open", "credit_account_not_open",
-      "insufficient_funds", "overflow"};
-  return kLabels[static_cast<int>(result)];
-}
-
-template <typename Id>
-std::vector<Id> ListOf(const std::set<Id>& ids) {
-  return {ids.begin(), ids.end()};
-}
-
-absl::StatusOr<Known> LookUp(pg::Transaction& tx, const Names& names) {
-  Known known;
-  ASSIGN_OR_RETURN(known.accounts, LockAccounts(tx, ListOf(names.accounts)));
-  ASSIGN_OR_RETURN(known.transfers, FindTransfers(tx, ListOf(names.transfers)));
-  ASSIGN_OR_RETURN(known.burned, FindBurned(tx, ListOf(names.transfers)));
-  ASSIGN_OR_RETURN(known.events, FindEvents(tx, ListOf(names.events)));
-  ASSIGN_OR_RETURN(known.registrations, FindRegistrations(tx, ListOf(names.principals)));
-  return known;
-}
-
-absl::Status Write(pg::Transaction& tx, const Batch& batch, const TreeState& before) {
-  RETURN_IF_ERROR(AdvanceTree(tx, before, batch.end()));
-  RETURN_IF_ERROR(InsertEntries(tx, batch.entries()));
-  RETURN_IF_ERROR(InsertDocuments(tx, batch.documents()));
-  RETURN_IF_ERROR(InsertTiles(tx, batch.tiles()));
-  RETURN_IF_ERROR(InsertAccounts(tx, batch.opened()));
-  RETURN_IF_ERROR(UpdateBalances(tx, batch.moved()));
-  RETURN_IF_ERROR(InsertTransfers(tx, batch.transfers()));
-  return InsertBurned(tx, batch.burned());
+absl::Status Write(pg::Transaction& tx, const Changes& changes) {
+  RETURN_IF_ERROR(InsertEntries(tx, changes.entries, changes.posted_us));
+  RETURN_IF_ERROR(InsertIds(tx, changes.ids));
+  RETURN_IF_ERROR(InsertHistory(tx, changes.touched));
+  RETURN_IF_ERROR(InsertDocuments(tx, changes.documents));
+  RETURN_IF_ERROR(InsertTiles(tx, changes.tiles));
+  RETURN_IF_ERROR(InsertAccounts(tx, changes.opened));
+  RETURN_IF_ERROR(UpdateAccounts(tx, changes.changed));
+  RETURN_IF_ERROR(SaveHolds(tx, changes.holds));
+  RETURN_IF_ERROR(AddCorrections(tx, changes.corrections));
+  RETURN_IF_ERROR(AddSpent(tx, changes.spent));
+  if (!changes.authority) return absl::OkStatus();
+  RETURN_IF_ERROR(ApplyAuthority(tx, changes.entries));
+  return SaveCompleteUntil(tx, changes.complete_until_us);
 }
 
 }  // namespace
@@ -96,6 +75,8 @@ WriterMetrics DeclareWriterMetrics(obs::Metrics& metrics) {
                                    "Accounts, transfers and entries that wait for the writer.");
   m.leading = metrics.AddGauge("rochdale_ledger_leading", "1 while this replica writes.");
   m.log_size = metrics.AddGauge("rochdale_ledger_log_size", "Committed entries of the log.");
+  m.open_holds = metrics.AddGauge("rochdale_ledger_open_holds",
+                                  "Holds that are neither posted nor voided nor expired.");
   m.imbalanced_assets = metrics.AddGauge(
       "rochdale_ledger_imbalanced_assets",
       "Assets whose balances do not sum up to 0: anything but 0 is a fault.");
@@ -111,10 +92,11 @@ struct Writer::Pending {
   const int items;
   const absl::Time deadline;
   const Answerer answer;
+  int attempts = 0;  // batches with it that failed of themselves
 };
 
 Writer::Writer(pg::Database& db, const Clock& clock, const obs::Logger& logger,
-               WriterMetrics metrics, StartLog log, Guard guard, WriterOptions options)
+               WriterMetrics metrics, ledger::StartLog log, Guard guard, WriterOptions options)
     : db_(db),
       clock_(clock),
       logger_(logger),
@@ -124,10 +106,22 @@ Writer::Writer(pg::Database& db, const Clock& clock, const obs::Logger& logger,
       options_(std::move(options)),
       trouble_(NotLeader()) {}
 
+// A batch from its decision to its commit.
+struct Writer::InFlight {
+  std::vector<PendingPtr> commands;
+  int64_t number = 0;  // that tree_state.batch has after it
+  int64_t size_before = 0;
+  std::vector<absl::StatusOr<Reply>> replies;
+  std::optional<Changes> changes;  // once it is decided
+  bool commit_sent = false;
+  bool swept_along = false;  // it failed because the one before it did
+  absl::Status failure;
+};
+
 Writer::~Writer() { Stop(); }
 
 void Writer::Start() {
-  thread_ = std::thread([this] { Loop(); });
+  for (int lane = 0; lane < kLanes; ++lane) threads_.emplace_back([this, lane] { Loop(lane); });
   pg::LeadershipOptions leadership;
   leadership.name = kLease;
   leadership.address = options_.address;
@@ -139,14 +133,17 @@ void Writer::Start() {
 
 void Writer::Stop() {
   {
-    std::unique_lock lock(mutex_);
+    Lock lock(mutex_);
     stopping_ = true;
     changed_.notify_all();
   }
-  if (thread_.joinable()) thread_.join();  // the batch under way is committed and answered first
+  // The batches under way are committed and answered first.
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
   if (leadership_ != nullptr) leadership_->Stop();
-  std::unique_lock lock(mutex_);
+  Lock lock(mutex_);
   RefuseAll(RetryableError("UNAVAILABLE", "the ledger stops", absl::Seconds(1)), lock);
+  for (std::unique_ptr<pg::Session>& session : sessions_) session.reset();
 }
 
 void Writer::SubmitAsync(Command command, absl::Time deadline, Answerer answer) {
@@ -208,7 +205,7 @@ void Writer::Gained(int64_t epoch) {
 }
 
 void Writer::Lost() {
-  std::unique_lock lock(mutex_);
+  Lock lock(mutex_);
   epoch_.reset();
   loaded_ = false;
   trouble_ = NotLeader();
@@ -217,7 +214,7 @@ void Writer::Lost() {
   RefuseAll(NotLeader(), lock);
 }
 
-void Writer::RefuseAll(const absl::Status& status, std::unique_lock<std::mutex>& lock) {
+void Writer::RefuseAll(const absl::Status& status, Lock& lock) {
   const std::deque<PendingPtr> refused = std::exchange(queue_, {});
   queue_items_ = 0;
   metrics_.queue_items.Set(0);
@@ -226,31 +223,44 @@ void Writer::RefuseAll(const absl::Status& status, std::unique_lock<std::mutex>&
   lock.lock();
 }
 
-std::vector<Writer::PendingPtr> Writer::TakeBatch(std::unique_lock<std::mutex>& lock) {
-  std::vector<PendingPtr> taken, late;
+std::vector<Writer::PendingPtr> Writer::TakeBatch(std::vector<PendingPtr>& late, Lock&) {
+  std::vector<PendingPtr> taken;
   const absl::Time now = absl::Now();
   int items = 0;
-  while (!queue_.empty() && (taken.empty() || items + queue_.front()->items <= kItemsMax)) {
-    PendingPtr next = std::move(queue_.front());
-    queue_.pop_front();
+  while (!queue_.empty()) {
+    const PendingPtr& next = queue_.front();
+    const bool too_late = next->deadline <= now;
+    const bool alone = one_by_one_ || next->command.ChangesAuthority();
+    if (!too_late && !taken.empty() && (alone || items + next->items > kItemsMax)) break;
     queue_items_ -= next->items;
-    if (next->deadline <= now) {
-      late.push_back(std::move(next));
-      continue;
-    }
-    items += next->items;
-    taken.push_back(std::move(next));
+    if (!too_late) items += next->items;
+    (too_late ? late : taken).push_back(next);
+    queue_.pop_front();
+    if (alone && !taken.empty()) break;
   }
+  if (queue_.empty()) one_by_one_ = false;
   metrics_.queue_items.Set(queue_items_);
-  lock.unlock();
-  for (const PendingPtr& pending : late) pending->answer(TooLate());
   return taken;
 }
 
-void Writer::Loop() {
-  std::unique_lock lock(mutex_);
+bool Writer::HasWork(Lock&) const { return !queue_.empty() || SomethingDue(); }
+
+void Writer::Loop(int lane) {
+  const auto due_every = absl::ToChronoMicroseconds(options_.due_every);
+  Lock lock(mutex_);
   while (!stopping_) {
-    if (epoch_.has_value() && !loaded_) {
+    if (deciding_) {
+      changed_.wait(lock);
+    } else if (failed_from_ != kNone && under_way_ > 0) {
+      changed_.wait(lock);
+    } else if (failed_from_ != kNone) {
+      Recover(lock);
+    } else if (epoch_.has_value() && !loaded_) {
+      if (under_way_ > 0) {
+        changed_.wait(lock);
+        continue;
+      }
+      deciding_ = true;
       const int64_t epoch = *epoch_;
       lock.unlock();
       const absl::Status status = Load(epoch);
@@ -262,17 +272,218 @@ void Writer::Loop() {
         loaded_ = status.ok();
         trouble_ = status;
       }
-      if (!status.ok()) RefuseAll(IsNotLeader(status) ? status : CannotWrite(), lock);
-      if (!status.ok()) changed_.wait_for(lock, std::chrono::seconds(1), [&] { return stopping_; });
-      continue;
-    }
-    if (epoch_.has_value() && !queue_.empty()) {
-      const std::vector<PendingPtr> commands = TakeBatch(lock);
-      if (!commands.empty()) Process(commands);
+      deciding_ = false;
+      changed_.notify_all();
+      if (status.ok()) continue;
+      RefuseAll(IsNotLeader(status) ? status : CannotWrite(), lock);
+      changed_.wait_for(lock, std::chrono::seconds(1), [&] { return stopping_; });
+    } else if (epoch_.has_value() && loaded_ && HasWork(lock)) {
+      std::vector<PendingPtr> late;
+      std::vector<PendingPtr> commands = TakeBatch(late, lock);
+      if (!commands.empty() || SomethingDue()) {
+        deciding_ = true;
+        RunBatch(lane, std::move(commands), lock);
+      }
+      if (late.empty()) continue;
+      lock.unlock();
+      for (const PendingPtr& pending : late) pending->answer(TooLate());
       lock.lock();
-      continue;
+    } else {
+      changed_.wait_for(lock, due_every);
     }
-    changed_.wait(lock);
+  }
+}
+
+void Writer::GiveUpTurn(Lock&) {
+  deciding_ = false;
+  changed_.notify_all();
+}
+
+void Writer::RunBatch(int lane, std::vector<PendingPtr> commands, Lock& lock) {
+  auto batch = std::make_unique<InFlight>();
+  batch->commands = std::move(commands);
+  const absl::Time begin = absl::Now();
+  ++under_way_;
+  batch->failure = Transact(lane, *batch, lock);  // without the turn afterwards
+  --under_way_;
+  changed_.notify_all();
+  if (!batch->failure.ok()) {
+    failed_from_ = std::min(failed_from_, batch->number);
+    lost_.push_back(std::move(batch));
+    return;
+  }
+  lock.unlock();
+  Report(*batch->changes, batch->replies, absl::Now() - begin);
+  for (size_t i = 0; i < batch->commands.size(); ++i) {
+    batch->commands[i]->answer(std::move(batch->replies[i]));
+  }
+  lock.lock();
+}
+
+bool Writer::SomethingDue() const {
+  return books_.next_expiry_us.has_value() &&
+         *books_.next_expiry_us <= absl::ToUnixMicros(clock_.Now());
+}
+
+absl::Status Writer::Transact(int lane, InFlight& batch, Lock& lock) {
+  batch.number = decided_ + 1;
+  // Reading before the one before it is committed would read too early.
+  const bool full = books_.Full();
+  if (full || settle_first_ || SomethingDue()) {
+    changed_.wait(lock, [&] { return under_way_ == 1; });
+  }
+  if (failed_from_ < batch.number) {
+    batch.swept_along = true;
+    GiveUpTurn(lock);
+    return absl::AbortedError("the batch before it was not committed");
+  }
+  if (full) {
+    Books kept;
+    kept.end = books_.end;
+    kept.last_us = books_.last_us;
+    kept.next_expiry_us = books_.next_expiry_us;
+    books_ = std::move(kept);
+  }
+  batch.size_before = books_.end.size();
+  const int64_t epoch = state_.epoch;
+  lock.unlock();
+  absl::Status status = OpenSession(lane);
+  bool turn = true;
+  if (status.ok()) {
+    const absl::Time deadline = absl::Now() + options_.commit_timeout;
+    status = sessions_[lane]->Transact(deadline, [&](pg::Transaction& tx) -> absl::Status {
+      const absl::Status decided = Decide(tx, batch);
+      lock.lock();
+      turn = false;
+      const bool changes = decided.ok() && batch.changes->Any();
+      if (changes) decided_ = batch.number;
+      else if (decided.ok()) batch.number = decided_;  // nothing to write, but to wait for
+      else failed_from_ = std::min(failed_from_, batch.number);  // nobody goes on with the books
+      GiveUpTurn(lock);
+      lock.unlock();
+      RETURN_IF_ERROR(decided);
+      if (changes) RETURN_IF_ERROR(Write(tx, *batch.changes));
+      const int64_t awaited = changes ? batch.number - 1 : batch.number;
+      RETURN_IF_ERROR(AwaitCommitted(batch, awaited, deadline, lock));
+      if (!changes) return absl::OkStatus();
+      RETURN_IF_ERROR(AdvanceTree(tx, {epoch, awaited, batch.size_before, "", {}},
+                                  batch.changes->end));
+      batch.commit_sent = true;
+      return absl::OkStatus();
+    });
+  }
+  lock.lock();
+  if (turn) GiveUpTurn(lock);
+  RETURN_IF_ERROR(status);
+  if (!batch.commit_sent) return absl::OkStatus();
+  state_.batch = batch.number;
+  state_.size = batch.changes->end.size();
+  return absl::OkStatus();
+}
+
+absl::Status Writer::OpenSession(int lane) {
+  std::unique_ptr<pg::Session>& session = sessions_[lane];
+  if (session != nullptr && !session->broken()) return absl::OkStatus();
+  session.reset();
+  ASSIGN_OR_RETURN(session, db_.OpenSession());
+  return absl::OkStatus();
+}
+
+absl::Status Writer::AwaitCommitted(InFlight& batch, int64_t number, absl::Time deadline,
+                                    Lock& lock) {
+  lock.lock();
+  const bool in_time = changed_.wait_until(lock, absl::ToChronoTime(deadline), [&] {
+    return failed_from_ <= number || state_.batch >= number;
+  });
+  const bool committed = state_.batch >= number;
+  lock.unlock();
+  if (committed) return absl::OkStatus();
+  batch.swept_along = in_time;
+  return absl::AbortedError("the batch before it was not committed");
+}
+
+absl::Status Writer::Decide(pg::Transaction& tx, InFlight& batch) {
+  Names names;
+  for (const PendingPtr& pending : batch.commands) AddNames(pending->command, names);
+  const int64_t now_us = std::max(absl::ToUnixMicros(clock_.Now()), books_.last_us);
+  books_.earlier_ids = std::move(books_.ids);
+  books_.ids.clear();
+  RETURN_IF_ERROR(ledger::Load(tx, names, now_us, books_));
+  Batch deciding(books_, now_us);
+  batch.replies.clear();
+  for (const PendingPtr& pending : batch.commands) {
+    batch.replies.push_back(deciding.Decide(pending->command));
+  }
+  RETURN_IF_ERROR(deciding.status());
+  settle_first_ = deciding.settle_first();
+  batch.changes = deciding.Finish();
+  if (batch.changes->authority) {
+    books_.authority = Authority();
+    books_.authority_known = false;
+    books_.principals_known.clear();
+    books_.agents_known.clear();
+  }
+  return absl::OkStatus();
+}
+
+void Writer::Recover(Lock& lock) {
+  std::vector<std::unique_ptr<InFlight>> lost = std::exchange(lost_, {});
+  std::sort(lost.begin(), lost.end(),
+            [](const auto& a, const auto& b) { return a->number < b->number; });
+  const absl::Status cause = lost.front()->failure;
+  const int64_t size = state_.size;
+  deciding_ = true;
+  lock.unlock();
+  logger_.Warning("a batch was not committed",
+                  obs::Fields().Text("error", cause.ToString()).Int("size", size));
+  const absl::Status reloaded = IsNotLeader(cause) ? cause : ReloadPatiently();
+  if (!reloaded.ok() && !MayPass(reloaded)) {
+    logger_.Error("the log cannot be written", obs::Fields().Text("error", reloaded.ToString()));
+  }
+  lock.lock();
+  failed_from_ = kNone;
+  GiveUpTurn(lock);
+  if (!reloaded.ok()) {
+    loaded_ = false;
+    trouble_ = reloaded;
+  }
+  std::vector<PendingPtr> again;
+  Answers answers;
+  for (const std::unique_ptr<InFlight>& batch : lost) {
+    if (!reloaded.ok()) {
+      for (const PendingPtr& pending : batch->commands) answers.emplace_back(pending, reloaded);
+    } else if (batch->commit_sent && batch->number <= state_.batch) {
+      // The answer to its COMMIT was lost, not the batch.
+      for (size_t i = 0; i < batch->commands.size(); ++i) {
+        answers.emplace_back(batch->commands[i], std::move(batch->replies[i]));
+      }
+    } else {
+      TryAgain(*batch, again, answers);
+    }
+  }
+  for (auto pending = again.rbegin(); pending != again.rend(); ++pending) {
+    queue_items_ += (*pending)->items;
+    queue_.push_front(*pending);
+  }
+  lock.unlock();
+  for (auto& [pending, reply] : answers) pending->answer(std::move(reply));
+  lock.lock();
+  if (!reloaded.ok()) RefuseAll(IsNotLeader(reloaded) ? reloaded : CannotWrite(), lock);
+}
+
+void Writer::TryAgain(InFlight& batch, std::vector<PendingPtr>& again, Answers& answers) {
+  metrics_.retries.Add();
+  const bool passes = MayPass(batch.failure);
+  // Something in one command breaks a rule of the database: it alone shall fail.
+  const bool alone = batch.commands.size() == 1;
+  one_by_one_ = one_by_one_ || (!passes && !alone);
+  for (const PendingPtr& pending : batch.commands) {
+    if (!batch.swept_along) ++pending->attempts;
+    if (pending->attempts >= kAttemptsMax || (!passes && alone)) {
+      answers.emplace_back(pending, batch.failure);
+    } else {
+      again.push_back(pending);
+    }
   }
 }
 
@@ -281,6 +492,10 @@ absl::Status Writer::CheckBalances() {
                    db_.Transact(options_.commit_timeout, FindImbalances,
                                 {pg::Isolation::kRepeatableRead, /*read_only=*/true}));
   metrics_.imbalanced_assets.Set(static_cast<double>(imbalances.size()));
+  ASSIGN_OR_RETURN(const int64_t holds,
+                   db_.Transact(options_.commit_timeout, CountOpenHolds,
+                                {pg::Isolation::kReadCommitted, /*read_only=*/true}));
+  metrics_.open_holds.Set(static_cast<double>(holds));
   if (imbalances.empty()) return absl::OkStatus();
   const std::string sums = absl::StrJoin(imbalances, ", ");
   logger_.Error("balances do not sum up to 0", obs::Fields().Text("sums", sums));
@@ -288,37 +503,61 @@ absl::Status Writer::CheckBalances() {
 }
 
 absl::Status Writer::Load(int64_t epoch) {
-  state_ = TreeState();
-  state_.epoch = epoch;
+  {
+    Lock lock(mutex_);
+    state_ = TreeState();
+    state_.epoch = epoch;
+  }
   RETURN_IF_ERROR(CheckBalances());
   RETURN_IF_ERROR(Reload());
-  if (state_.size > 0) return absl::OkStatus();
+  if (books_.end.size() > 0) return absl::OkStatus();
+  return StartLog();
+}
+
+// In a transaction of its own, before anybody else's command.
+absl::Status Writer::StartLog() {
   const Caller self{true, "ledger", {}, {}};
-  absl::Status status = CannotWrite();
-  Process({std::make_shared<Pending>(
-      Command{self, clock_.Now(), log_}, absl::InfiniteFuture(),
-      [&status](const absl::StatusOr<Reply>& reply) { status = reply.status(); })});
-  return status;
+  Batch first(books_, absl::ToUnixMicros(clock_.Now()));
+  RETURN_IF_ERROR(first.Decide({self, log_}).status());
+  RETURN_IF_ERROR(first.status());
+  const Changes changes = first.Finish();
+  const TreeState before = state_;
+  RETURN_IF_ERROR(
+      db_.Transact(options_.commit_timeout, [&](pg::Transaction& tx) -> absl::Status {
+        RETURN_IF_ERROR(Write(tx, changes));
+        return AdvanceTree(tx, before, changes.end);
+      }));
+  return Reload();
 }
 
 absl::Status Writer::Reload() {
-  TreeEnd end;
+  Books books;
+  TreeState wanted;
+  {
+    Lock lock(mutex_);
+    wanted = state_;
+  }
   ASSIGN_OR_RETURN(
       TreeState state,
       db_.Transact(options_.commit_timeout, [&](pg::Transaction& tx) -> absl::StatusOr<TreeState> {
-        ASSIGN_OR_RETURN(const TreeState taken, TakeTree(tx, state_.epoch));
-        ASSIGN_OR_RETURN(end, ReadTreeEnd(tx, taken.size));
+        ASSIGN_OR_RETURN(const TreeState taken, TakeTree(tx, wanted.epoch));
+        ASSIGN_OR_RETURN(books.end, ReadTreeEnd(tx, taken.size));
+        ASSIGN_OR_RETURN(books.last_us, FindLastPostedTime(tx));
+        ASSIGN_OR_RETURN(books.next_expiry_us, FindNextExpiryAfter(tx, -1));
         RETURN_IF_ERROR(guard_(tx, taken));
         return taken;
       }));
-  if (end.Root() != state.root || end.frontier().Serialise() != state.frontier) {
+  if (books.end.Root() != state.root || books.end.frontier().Serialise() != state.frontier) {
     return absl::DataLossError(absl::StrCat("the entries of the log do not have the root ",
                                             state.root.ToString(), " that it had at size ",
                                             state.size));
   }
+  metrics_.log_size.Set(static_cast<double>(state.size));
+  books_ = std::move(books);
+  settle_first_ = false;
+  decided_ = state.batch;
+  Lock lock(mutex_);
   state_ = std::move(state);
-  end_ = std::move(end);
-  metrics_.log_size.Set(static_cast<double>(state_.size));
   return absl::OkStatus();
 }
 
@@ -334,87 +573,27 @@ absl::Status Writer::ReloadPatiently() {
   return status;
 }
 
-void Writer::Process(const std::vector<PendingPtr>& commands) {
-  absl::Status status;
-  for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
-    if (attempt > 0) metrics_.retries.Add();
-    status = TryBatch(commands);
-    if (status.ok()) return;
-    if (!MayPass(status)) break;
-    if (IsNotLeader(status)) break;
-  }
-  if (MayPass(status) || commands.size() == 1) {
-    if (MayPass(status)) {
-      // Whatever is in memory may be behind the database now.
-      std::lock_guard lock(mutex_);
-      loaded_ = false;
-      trouble_ = status;
-    }
-    for (const PendingPtr& pending : commands) pending->answer(status);
-    return;
-  }
-  // Something in one command breaks a rule of the database: it alone shall fail.
-  for (const PendingPtr& pending : commands) Process({pending});
-}
-
-absl::Status Writer::TryBatch(const std::vector<PendingPtr>& commands) {
-  std::optional<Batch> batch;
-  std::vector<absl::StatusOr<Reply>> replies;
-  const absl::Time begin = absl::Now();
-  const TreeState before = state_;
-  absl::Status status = Commit(commands, batch, replies);
-  if (status.ok()) {
-    if (batch->Changes()) {
-      state_.batch += 1;
-      state_.size = batch->end().size();
-      end_ = batch->end();
-    }
-  } else {
-    if (!MayPass(status) || IsNotLeader(status)) return status;
-    logger_.Warning("a batch got no answer",
-                    obs::Fields().Text("error", status.ToString()).Int("size", before.size));
-    RETURN_IF_ERROR(ReloadPatiently());
-    if (!batch.has_value() || state_.batch != before.batch + 1) return status;
-  }
-  Report(*batch, replies, absl::Now() - begin);
-  for (size_t i = 0; i < commands.size(); ++i) commands[i]->answer(std::move(replies[i]));
-  return absl::OkStatus();
-}
-
-absl::Status Writer::Commit(const std::vector<PendingPtr>& commands, std::optional<Batch>& batch,
-                            std::vector<absl::StatusOr<Reply>>& replies) {
-  Names names;
-  for (const PendingPtr& pending : commands) names.Add(pending->command);
-  return db_.Transact(options_.commit_timeout, [&](pg::Transaction& tx) -> absl::Status {
-    batch.reset();
-    replies.clear();
-    ASSIGN_OR_RETURN(Known known, LookUp(tx, names));
-    batch.emplace(std::move(known), end_);
-    for (const PendingPtr& pending : commands) replies.push_back(batch->Decide(pending->command));
-    RETURN_IF_ERROR(batch->status());
-    return batch->Changes() ? Write(tx, *batch, state_) : absl::OkStatus();
-  });
-}
-
-void Writer::Report(const Batch& batch, const std::vector<absl::StatusOr<Reply>>& replies,
+void Writer::Report(const Changes& changes, const std::vector<absl::StatusOr<Reply>>& replies,
                     absl::Duration took) {
   int items = 0;
-  int by_result[16] = {};
+  int by_result[kTransferResults] = {};
   for (const absl::StatusOr<Reply>& reply : replies) {
     if (!reply.ok()) continue;
     items += static_cast<int>(reply->accounts.size() + reply->outcomes.size() +
                               reply->log_indexes.size());
     for (const Outcome& outcome : reply->outcomes) ++by_result[static_cast<int>(outcome.result)];
   }
-  for (int result = 1; result <= static_cast<int>(TransferResult::kOverflow); ++result) {
+  for (int result = 1; result < kTransferResults; ++result) {
     if (by_result[result] == 0) continue;
-    metrics_.transfers.With({LabelOf(static_cast<TransferResult>(result))}).Add(by_result[result]);
+    metrics_.transfers
+        .With({absl::AsciiStrToLower(NameOf(static_cast<TransferResult>(result)))})
+        .Add(by_result[result]);
   }
   metrics_.batches.Add();
-  metrics_.entries.Add(static_cast<double>(batch.entries().size()));
+  metrics_.entries.Add(static_cast<double>(changes.entries.size()));
   metrics_.batch_items.Observe(items);
   metrics_.commit_seconds.Observe(absl::ToDoubleSeconds(took));
-  metrics_.log_size.Set(static_cast<double>(batch.end().size()));
+  metrics_.log_size.Set(static_cast<double>(changes.end.size()));
 }
 
 }  // namespace rochdale::ledger

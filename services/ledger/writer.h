@@ -1,9 +1,11 @@
-// The one writer of the ledger: handlers queue commands, one thread takes what waits, decides in
-// order (batch.h), writes everything in one transaction and answers after the commit.
+// The one writer of the ledger: handlers queue commands, and two lanes take turns at what waits. A
+// lane decides in order (batch.h), hands the turn on, writes everything in one transaction and
+// answers after the commit. So one batch is decided while the one before it is being written; they
+// commit in order, and a batch that does not commit takes the one after it along.
 //
 // Among replicas pg::Leadership says who writes; the epoch and batch number in `tree_state` fence
-// out a writer that does not know yet that it lost. What the writer keeps in memory is the growing
-// end of the tree only; accounts, transfers and events are read, and locked, in each transaction.
+// out a writer that does not know yet that it lost. Everything in memory (books.h) is then read
+// anew.
 //
 // Where a COMMIT gets no answer, the batch number that the database then shows says whether it was
 // made, and the commands get the answers that were computed for it.
@@ -13,11 +15,13 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -38,6 +42,7 @@ namespace rochdale::ledger {
 struct WriterOptions {
   std::string address = "127.0.0.1:0";  // of this replica, for the lease row
   int queue_items_max = 8 * kItemsMax;  // beyond it: OVERLOADED
+  absl::Duration due_every = absl::Milliseconds(200);  // looks for holds that expire
   absl::Duration commit_timeout = absl::Seconds(15);
   absl::Duration leadership_check_every = absl::Seconds(1);
 };
@@ -46,7 +51,7 @@ struct WriterMetrics {
   obs::Counter batches, entries, retries;
   obs::CounterFamily transfers;  // by result
   obs::Histogram batch_items, commit_seconds;
-  obs::Gauge queue_items, leading, log_size, imbalanced_assets;
+  obs::Gauge queue_items, leading, log_size, imbalanced_assets, open_holds;
 };
 WriterMetrics DeclareWriterMetrics(obs::Metrics& metrics);
 
@@ -56,9 +61,9 @@ class Writer {
   // behind a checkpoint that was signed. Runs in the transaction that takes the tree.
   using Guard = std::function<absl::Status(pg::Transaction&, const TreeState&)>;
 
-  // `db` has the ledger's role and schema and is the writer's alone: two connections.
+  // `db` has the ledger's role and schema; the writer opens sessions of its own on it.
   Writer(pg::Database& db, const Clock& clock, const obs::Logger& logger, WriterMetrics metrics,
-         StartLog log, Guard guard, WriterOptions options);
+         ledger::StartLog log, Guard guard, WriterOptions options);
   ~Writer();  // stops
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
@@ -74,9 +79,9 @@ class Writer {
   // Thread-safe; blocks, at most until `deadline` (system clock).
   absl::StatusOr<Reply> Submit(Command command, absl::Time deadline);
 
-  // As Submit, without a thread that waits: `answer` is called once, from the writer's thread, that
-  // of leadership or this one, without locks, and must return soon. What still waits at `deadline`
-  // is not run.
+  // As Submit, without a thread that waits: `answer` is called once, from a lane's thread, that of
+  // leadership or this one, without locks, and must return soon. What still waits at `deadline` is
+  // not run.
   using Answerer = std::function<void(absl::StatusOr<Reply>)>;
   void SubmitAsync(Command command, absl::Time deadline, Answerer answer);
 
@@ -89,33 +94,52 @@ class Writer {
 
  private:
   struct Pending;
+  struct InFlight;
   using PendingPtr = std::shared_ptr<Pending>;
+  using Lock = std::unique_lock<std::mutex>;
 
-  void Loop();
+  static constexpr int kLanes = 2;
+
   void Gained(int64_t epoch);
   void Lost();
-  // Those that wait, at most kItemsMax items. Unlocks.
-  std::vector<PendingPtr> TakeBatch(std::unique_lock<std::mutex>& lock);
   // Unlocks while it answers.
-  void RefuseAll(const absl::Status& status, std::unique_lock<std::mutex>& lock);
+  void RefuseAll(const absl::Status& status, Lock& lock);
+
+  // A lane's life: one batch after another.
+  void Loop(int lane);
+  // True where there is something to do now: commands, or holds that are due.
+  bool HasWork(Lock& lock) const;
+  // Those that wait, at most kItemsMax items; those whose deadline has passed go to `late`.
+  std::vector<PendingPtr> TakeBatch(std::vector<PendingPtr>& late, Lock& lock);
+  // Decides and commits; the turn to decide is held on entry and given up on the way.
+  void RunBatch(int lane, std::vector<PendingPtr> commands, Lock& lock);
+  absl::Status Transact(int lane, InFlight& batch, Lock& lock);
+  absl::Status OpenSession(int lane);
+  absl::Status Decide(pg::Transaction& tx, InFlight& batch);
+  // Until the batch of this number is committed. ABORTED: it will not be.
+  absl::Status AwaitCommitted(InFlight& batch, int64_t number, absl::Time deadline, Lock& lock);
+  void GiveUpTurn(Lock& lock);
+  bool SomethingDue() const;
+  // After a failure, once no batch is under way: what is in memory is worth nothing and is read
+  // anew; commands whose fate is known are answered, the others try again.
+  void Recover(Lock& lock);
+  // Commands that have another chance go to `again`; the others are to be answered.
+  using Answers = std::vector<std::pair<PendingPtr, absl::StatusOr<Reply>>>;
+  void TryAgain(InFlight& batch, std::vector<PendingPtr>& again, Answers& answers);
 
   // Reads the tree state and checks it; then the log is started where it is empty.
   absl::Status Load(int64_t epoch);
+  absl::Status StartLog();
   absl::Status Reload();
   absl::Status ReloadPatiently();
-  void Process(const std::vector<PendingPtr>& commands);
-  // Answers every command, or says that the batch can be tried again.
-  absl::Status TryBatch(const std::vector<PendingPtr>& commands);
-  absl::Status Commit(const std::vector<PendingPtr>& commands, std::optional<Batch>& batch,
-                      std::vector<absl::StatusOr<Reply>>& replies);
-  void Report(const Batch& batch, const std::vector<absl::StatusOr<Reply>>& replies,
+  void Report(const Changes& changes, const std::vector<absl::StatusOr<Reply>>& replies,
               absl::Duration took);
 
   pg::Database& db_;
   const Clock& clock_;
   const obs::Logger& logger_;
   const WriterMetrics metrics_;
-  const StartLog log_;
+  const ledger::StartLog log_;
   const Guard guard_;
   const WriterOptions options_;
 
@@ -128,11 +152,21 @@ class Writer {
   std::deque<PendingPtr> queue_;
   int queue_items_ = 0;
 
-  // Of the writer's thread alone.
-  TreeState state_;
-  TreeEnd end_;
+  bool deciding_ = false;           // a lane has the turn
+  static constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
+  int64_t failed_from_ = kNone;     // the first batch that was not committed: Recover
+  bool one_by_one_ = false;         // something in one command breaks a rule of the database
+  int under_way_ = 0;               // batches decided and not committed
+  std::vector<std::unique_ptr<InFlight>> lost_;  // those that were not, in order
 
-  std::thread thread_;
+  TreeState state_;   // as committed
+  // Of who has the turn.
+  int64_t decided_ = 0;  // batch number of the last batch that was decided
+  bool settle_first_ = false;  // the next batch reads once the last is committed
+  Books books_;
+
+  std::unique_ptr<pg::Session> sessions_[kLanes];  // each of its lane
+  std::vector<std::thread> threads_;
   std::unique_ptr<pg::Leadership> leadership_;
 };
 

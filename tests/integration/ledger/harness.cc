@@ -125,11 +125,18 @@ Client Ledger::As(const Person& person) {
   return Client(channel(), ids, clock, crypto::TokenSubject::Of(person.id), person.key);
 }
 
-Client Ledger::AsAgentOf(const Person& person) {
-  const AgentId agent{ids.New(clock.Now())};
-  crypto::KeyPair key = crypto::KeyPair::Generate(crypto::SystemRandomBytes());
-  directory_.Put(key.public_key(), {rpc::IdentityKind::kAgent, person.id, agent, ""});
-  return Client(channel(), ids, clock, crypto::TokenSubject::Of(agent), key);
+Client Ledger::AsAgentOf(const Person& person) { return As(NewAgent(person)); }
+
+Agent Ledger::NewAgent(const Person& person) {
+  Agent agent{{ids.New(clock.Now())},
+              person.id,
+              crypto::KeyPair::Generate(crypto::SystemRandomBytes())};
+  directory_.Put(agent.key.public_key(), {rpc::IdentityKind::kAgent, person.id, agent.id, ""});
+  return agent;
+}
+
+Client Ledger::As(const Agent& agent) {
+  return Client(channel(), ids, clock, crypto::TokenSubject::Of(agent.id), agent.key);
 }
 
 Client Ledger::Anonymous() { return Client(channel(), ids, clock, std::nullopt, LogKey()); }
@@ -137,7 +144,10 @@ Client Ledger::Anonymous() { return Client(channel(), ids, clock, std::nullopt, 
 Person Ledger::NewPerson(bool logged) {
   Person person{{ids.New(clock.Now())}, crypto::KeyPair::Generate(crypto::SystemRandomBytes())};
   directory_.Put(person.key.public_key(), {rpc::IdentityKind::kPrincipal, person.id, {}, ""});
-  if (logged) LogRegistration(person);
+  if (logged) {
+    LogRegistration(person);
+    Attest(person, 3);
+  }
   return person;
 }
 
@@ -150,11 +160,26 @@ Uuid Ledger::LogRegistration(const Person& person) {
       .Document(crypto::SignDocument(person.key, "rochdale.governance.v1.PrincipalRegistration",
                                      "{}")
                     .value());
+  Governance({builder.BuildBytes().value()});
+  return event;
+}
+
+void Ledger::Governance(const std::vector<std::string>& entries) {
   v1::AppendEntriesRequest request;
   request.set_request_id(NewId());
-  request.add_entries(builder.BuildBytes().value());
+  for (const std::string& entry : entries) request.add_entries(entry);
+  request.set_complete_until_us(absl::ToUnixMicros(clock.Now()));
   As("governance").Ok(&Stub::AppendEntries, request);
-  return event;
+}
+
+void Ledger::Attest(const Person& person, int level) {
+  crypto::EntryBuilder builder(crypto::kind::kKycAttested, {ids.New(clock.Now())}, clock.Now());
+  builder.Subject(person.id)
+      .U64(crypto::tag::kKycLevel, static_cast<uint64_t>(level))
+      .I64(crypto::tag::kExpiresUs, absl::ToUnixMicros(clock.Now() + absl::Hours(24)))
+      .Document(crypto::SignDocument(LogKey(), "rochdale.governance.v1.KycAttestation", "{}")
+                    .value());
+  Governance({builder.BuildBytes().value()});
 }
 
 v1::OpenAccountsRequest OpeningOf(Ledger& ledger, const std::string& account,

@@ -49,6 +49,13 @@ struct Person {
   crypto::KeyPair key;
 };
 
+// An agent of a person, registered and with a key of its own.
+struct Agent {
+  AgentId id;
+  PrincipalId principal;
+  crypto::KeyPair key;
+};
+
 class Directory final : public rpc::KeyDirectory {
  public:
   absl::StatusOr<std::optional<rpc::RegisteredKey>> Lookup(const crypto::PublicKey& key) override;
@@ -123,11 +130,17 @@ class Ledger {
             absl::Duration token_lifetime = absl::Minutes(10));
   Client As(const Person& person);
   Client AsAgentOf(const Person& person);
+  Client As(const Agent& agent);
   Client Anonymous();
-  // With its registration in the log, or (where `logged` is false) on its way there.
+  Agent NewAgent(const Person& person);
+  // With its registration and an attestation of KYC level 3 in the log, or (where `logged` is false) on its way there.
   Person NewPerson(bool logged = true);
   // The event id of the person's PRINCIPAL_REGISTERED entry, which is appended now.
   Uuid LogRegistration(const Person& person);
+  // Its KYC level, for a day from now on.
+  void Attest(const Person& person, int level);
+  // Entries of governance, with which all that it committed until now is in the log.
+  void Governance(const std::vector<std::string>& entries);
   std::string NewId() { return ids.New(clock.Now()).ToString(); }
 
   SystemClock clock;

@@ -32,18 +32,22 @@ int64_t NumberOf(pg::Database& db, const std::string& sql) {
 void CheckInvariants(TestDatabase& database) {
   pg::Database& admin = database.Admin();
   const int64_t size = NumberOf(admin, "SELECT size FROM ledger.tree_state");
-  CHECK(NumberOf(admin, "SELECT count(*) FROM ledger.entries") == size);
-  CHECK(NumberOf(admin, "SELECT max(index) + 1 FROM ledger.entries") == size);
-  CHECK(NumberOf(admin, "SELECT sum(balance)::bigint FROM ledger.accounts") == 0);
+  CHECK(NumberOf(admin, "SELECT sum(count)::bigint FROM ledger.leaf_chunks") == size);
   CHECK(NumberOf(admin,
-                 "SELECT count(*) FROM ledger.accounts a WHERE balance <> "
-                 "coalesce((SELECT sum(amount) FROM ledger.transfers WHERE credit = a.id), 0) - "
-                 "coalesce((SELECT sum(amount) FROM ledger.transfers WHERE debit = a.id), 0)") ==
-        0);
+                 "SELECT count(*) FROM (SELECT first_index, lag(first_index + count, 1, 0::bigint) "
+                 "OVER (ORDER BY first_index) AS expected FROM ledger.leaf_chunks) c "
+                 "WHERE first_index <> expected") == 0);
+  CHECK(NumberOf(admin, "SELECT count(*) FROM ledger.event_ids WHERE log_index >= 0") == size);
   CHECK(NumberOf(admin,
-                 "SELECT count(*) FROM ledger.transfers t JOIN ledger.entries e "
-                 "ON e.index = t.log_index AND e.subject = t.id AND e.kind = 402") ==
-        NumberOf(admin, "SELECT count(*) FROM ledger.transfers"));
+                 "SELECT coalesce(sum(credits - debits), 0)::bigint FROM ("
+                 "SELECT DISTINCT ON (account) * FROM ledger.account_history "
+                 "ORDER BY account, log_index DESC) h") == 0);
+  // Every transfer that moved value counts once on each side.
+  CHECK(NumberOf(admin,
+                 "SELECT coalesce(sum(transfers), 0)::bigint FROM ("
+                 "SELECT DISTINCT ON (account) * FROM ledger.account_history "
+                 "ORDER BY account, log_index DESC) h") ==
+        2 * NumberOf(admin, "SELECT count(*) FROM ledger.event_ids WHERE result = 1"));
 }
 
 TEST_CASE("a restart goes on where the log stood", "[ledger]") {
@@ -140,7 +144,7 @@ TEST_CASE("a writer that was fenced out writes nothing and takes the log anew", 
   CHECK(world.payout.Reason(&Stub::PostTransfers,
                             PostingOf(ledger, {TransferOf(ledger, world.supply, world.of_ann,
                                                           5)})) == "NOT_LEADER");
-  CHECK(NumberOf(ledger.db(), "SELECT count(*) FROM transfers") == 1);
+  CHECK(NumberOf(ledger.db(), "SELECT count(*) FROM event_ids WHERE result = 1") == 1);
 }
 
 TEST_CASE("connections killed while posting lose and double nothing", "[ledger]") {
@@ -198,7 +202,7 @@ TEST_CASE("connections killed while posting lose and double nothing", "[ledger]"
   CHECK(unexpected == 0);
   CHECK(posted == 2 * kThreads * kCalls);
   CHECK(kills > 0);
-  CHECK(NumberOf(database.Admin(), "SELECT count(*) FROM ledger.transfers") ==
+  CHECK(NumberOf(database.Admin(), "SELECT count(*) FROM ledger.event_ids WHERE result = 1") ==
         2 * kThreads * kCalls);
   CheckInvariants(database);
 }
@@ -242,9 +246,11 @@ TEST_CASE("a log or balances that were tampered with are not written to", "[ledg
   const std::string sql = GENERATE(
       std::string("UPDATE ledger.tree_state SET root = sha256('x'::bytea)"),
       std::string("UPDATE ledger.tree_state SET size = size + 1"),
-      std::string("ALTER TABLE ledger.entries DISABLE TRIGGER ALL; "
-                  "UPDATE ledger.entries SET leaf_hash = sha256('x'::bytea) WHERE index = 1"),
-      std::string("UPDATE ledger.accounts SET balance = balance + 1 WHERE balance = 0"));
+      std::string("ALTER TABLE ledger.leaf_chunks DISABLE TRIGGER ALL; "
+                  "UPDATE ledger.leaf_chunks SET leaves = "
+                  "set_byte(leaves, 20, get_byte(leaves, 20) # 1) WHERE first_index = 1"),
+      std::string("ALTER TABLE ledger.account_history DISABLE TRIGGER ALL; "
+                  "UPDATE ledger.account_history SET credits = credits + 1 WHERE credits = 0"));
   CAPTURE(sql);
   TestDatabase database({Migrations()});
   {

@@ -215,7 +215,7 @@ TEST_CASE("an order reaches only its signer's accounts, now, and for its kinds",
   CHECK(ledger.AsAgentOf(world.ann)
             .Reason(&Stub::PostTransfers, OrderOf(ledger, world.ann.key,
                                                   {spend(world.of_ann, world.of_bob)}, now)) ==
-        "MANDATE_MISSING");
+        "SIGNATURE_INVALID");
   v1::PostTransfersRequest both = OrderOf(ledger, world.ann.key,
                                           {spend(world.of_ann, world.of_bob)}, now);
   *both.add_transfers() = spend(world.supply, world.of_ann);

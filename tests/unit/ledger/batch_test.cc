@@ -6,13 +6,14 @@
 #include "libs/base/errors.h"
 #include "libs/crypto/entry.h"
 #include "libs/crypto/merkle.h"
+#include "services/ledger/transfer_entry.h"
 
 namespace rochdale::ledger {
 namespace {
 
 using Result = TransferResult;
 
-const absl::Time kNow = absl::FromUnixSeconds(1'700'000'000);
+constexpr int64_t kNow = 1'700'000'000'000'000;
 
 Uuid Numbered(uint8_t n) {
   Uuid id;
@@ -47,17 +48,19 @@ Transfer TransferOf(uint8_t id, uint8_t debit, uint8_t credit, int64_t amount) {
 }
 
 Command Opening(Caller caller, std::vector<Account> accounts) {
-  return {caller, kNow, OpenAccounts{std::move(accounts), {Numbered(240)}}};
+  return {caller, OpenAccounts{std::move(accounts), {Numbered(240)}}};
 }
 Command Posting(Caller caller, std::vector<Transfer> transfers) {
-  return {caller, kNow, PostTransfers{std::move(transfers), std::nullopt}};
+  return {caller, PostTransfers{std::move(transfers), std::nullopt}};
 }
 
-// Ann's registration is in the log.
-Known WithAnn() {
-  Known known;
-  known.registrations[kAnn.value] = {Numbered(230)};
-  return known;
+// Ann's registration is in the log, and so is the attestation that she may send without a limit.
+Books WithAnn() {
+  Books books;
+  books.authority.principals[kAnn] = {{Numbered(230)}, 3, kNow + 1};
+  books.authority.complete_until_us = kNow;
+  books.spent_known.insert({kAnn.value, DayOf(kNow)});
+  return books;
 }
 
 std::vector<Result> ResultsOf(const absl::StatusOr<Reply>& reply) {
@@ -67,7 +70,8 @@ std::vector<Result> ResultsOf(const absl::StatusOr<Reply>& reply) {
 }
 
 TEST_CASE("an id that comes twice in one batch is treated as if it came in two", "[ledger]") {
-  Batch batch({}, {});
+  Books books;
+  Batch batch(books, kNow);
   REQUIRE(batch.Decide(Opening(Payout(), {AccountOf(1, AccountType::kSystem, std::nullopt),
                                           AccountOf(2, AccountType::kPerson)})).ok());
   // Posted, the same again, other content; then a refusal that burns its id.
@@ -86,19 +90,20 @@ TEST_CASE("an id that comes twice in one batch is treated as if it came in two",
         std::vector<Result>{Result::kExists});
   CHECK(ResultsOf(batch.Decide(Posting(Payout(), {TransferOf(11, 1, 2, 5)}))) ==
         std::vector<Result>{Result::kIdAlreadyFailed});
-  CHECK(batch.transfers().size() == 1);
-  CHECK(batch.burned().size() == 1);
-  CHECK(batch.entries().size() == 3);
   CHECK(batch.status().ok());
-  // Accounts opened in this batch are written with their last balance, not updated.
-  CHECK(batch.moved().empty());
-  REQUIRE(batch.opened().size() == 2);
-  CHECK(batch.opened()[0]->balance == -70);
-  CHECK(batch.opened()[1]->balance == 70);
+  const Changes changes = batch.Finish();
+  CHECK(changes.entries.size() == 3);
+  CHECK(changes.ids.size() == 4);  // one of them burned
+  CHECK(changes.changed.empty());
+  REQUIRE(changes.touched.size() == 2);
+  CHECK(changes.touched[0].account.balance() == -70);
+  CHECK(changes.touched[1].account.balance() == 70);
+  CHECK(changes.touched[1].indexes == std::vector<int64_t>{first->outcomes[0].log_index});
 }
 
 TEST_CASE("accounts are opened all or none", "[ledger]") {
-  Batch batch(WithAnn(), {});
+  Books books = WithAnn();
+  Batch batch(books, kNow);
   REQUIRE(batch.Decide(Opening(Payout(), {AccountOf(1, AccountType::kSystem)})).ok());
   Account other = AccountOf(1, AccountType::kSystem);
   other.label = "other";
@@ -114,8 +119,9 @@ TEST_CASE("accounts are opened all or none", "[ledger]") {
                      .status()) == "ALREADY_EXISTS");
   CHECK(ReasonOf(batch.Decide(Opening(Ann(), {AccountOf(5, AccountType::kSystem)})).status()) ==
         "PERMISSION_DENIED");
-  CHECK(batch.opened().size() == 2);
-  CHECK(batch.entries().size() == 2);
+  const Changes changes = batch.Finish();
+  CHECK(changes.opened.size() == 2);
+  CHECK(changes.entries.size() == 2);
 }
 
 TEST_CASE("entries are appended all or none, each event once", "[ledger]") {
@@ -126,27 +132,27 @@ TEST_CASE("entries are appended all or none, each event once", "[ledger]") {
     e.leaf_hash = crypto::LeafHash(leaf);
     return e;
   };
-  Known known;
-  known.events[Numbered(1)] = {77, crypto::LeafHash("one")};
-  Batch batch(known, {});
+  Books books;
+  books.ids[Numbered(1)] = {{77, 0}, crypto::LeafHash("one"), nullptr};
+  Batch batch(books, kNow);
   const auto append = [&](std::vector<LogEntry> entries) {
-    return batch.Decide({Payout(), kNow, AppendEntries{std::move(entries)}});
+    return batch.Decide({Payout(), AppendEntries{std::move(entries)}});
   };
   CHECK(append({entry(1, "one"), entry(2, "two"), entry(2, "two"), entry(3, "three")})
             ->log_indexes == std::vector<int64_t>{77, 0, 0, 1});
   CHECK(ReasonOf(append({entry(4, "four"), entry(1, "other")}).status()) == "REQUEST_ID_REUSED");
   CHECK(ReasonOf(append({entry(4, "four"), entry(4, "other")}).status()) == "REQUEST_ID_REUSED");
   CHECK(append({entry(4, "four"), entry(2, "two")})->log_indexes == std::vector<int64_t>{2, 0});
-  CHECK(batch.entries().size() == 3);
+  CHECK(batch.Finish().entries.size() == 3);
 }
 
 TEST_CASE("what is written to the log says who, what and by which authority", "[ledger]") {
-  Known known = WithAnn();
+  Books books = WithAnn();
   Account rich = AccountOf(1, AccountType::kPerson);
-  rich.balance = 500;
-  known.accounts[rich.id] = rich;
-  known.accounts[{Numbered(2)}] = AccountOf(2, AccountType::kSystem);
-  Batch batch(known, {});
+  rich.credits = 500;
+  books.accounts[rich.id] = rich;
+  books.accounts[{Numbered(2)}] = AccountOf(2, AccountType::kSystem);
+  Batch batch(books, kNow);
   crypto::SignedDocument order;
   order.type = "rochdale.ledger.v1.TransferOrder";
   order.body = "{}";
@@ -154,10 +160,11 @@ TEST_CASE("what is written to the log says who, what and by which authority", "[
   transfer.kind = TransferKind::kRevenue;
   transfer.reference = "order 7";
   transfer.authorised_by = {};
-  REQUIRE(batch.Decide({Ann(), kNow, PostTransfers{{transfer}, order}})->outcomes[0].result ==
+  REQUIRE(batch.Decide({Ann(), PostTransfers{{transfer}, order}})->outcomes[0].result ==
           Result::kPosted);
-  REQUIRE(batch.entries().size() == 1);
-  const auto entry = crypto::DecodeEntry(batch.entries()[0].leaf);
+  const Changes changes = batch.Finish();
+  REQUIRE(changes.entries.size() == 1);
+  const auto entry = crypto::DecodeEntry(changes.entries[0].leaf);
   REQUIRE(entry.ok());
   CHECK(crypto::CheckKind(*entry).ok());
   CHECK(entry->event_id == PostedEvent(transfer.id));
@@ -168,42 +175,52 @@ TEST_CASE("what is written to the log says who, what and by which authority", "[
   CHECK(entry->IdAt(crypto::tag::kPrincipal).value() == kAnn.value);
   CHECK(entry->Bytes(crypto::tag::kReference).value() == "order 7");
   CHECK(entry->DigestAt(crypto::tag::kDocumentDigest).value() == crypto::DocumentDigest(order));
-  CHECK(batch.transfers()[0].transfer.authorised_by.value == Numbered(230));
-  CHECK(batch.moved().size() == 2);
+  CHECK(entry->I64(crypto::tag::kDebitBalance).value() == 380);
+  CHECK(entry->time_us == kNow);
+  CHECK(changes.touched.size() == 2);
+  CHECK(changes.spent.at({kAnn.value, "token", DayOf(kNow)}) == 120);
+  const auto again = ParseTransferEntry(changes.entries[0]);
+  REQUIRE(again.ok());
+  CHECK(DifferenceOf(*again, transfer, nullptr, Ann()).empty());
+  CHECK(again->transfer.authorised_by.value == Numbered(230));
 }
 
 TEST_CASE("a principal waits until its registration is in the log", "[ledger]") {
-  Known known;
+  Books known;
   Account rich = AccountOf(1, AccountType::kPerson);
-  rich.balance = 500;
+  rich.credits = 500;
   known.accounts[rich.id] = rich;
   known.accounts[{Numbered(2)}] = AccountOf(2, AccountType::kPerson);
   Transfer transfer = TransferOf(10, 1, 2, 600);  // more than there is: it would burn its id
   transfer.kind = TransferKind::kTrade;
   const std::vector<Command> commands = {
       Opening(Ann(), {AccountOf(3, AccountType::kPerson)}), Posting(Ann(), {transfer}),
-      {Ann(), kNow, RecordBundle{{Numbered(20)}, {Numbered(201)}, {}}}};
-  Batch early(known, {});
+      {Ann(), RecordBundle{{Numbered(20)}, {Numbered(201)}, {}}}};
+  Books books = known;
+  Batch early(books, kNow);
   for (const Command& command : commands) {
     const absl::Status refused = early.Decide(command).status();
     CHECK(ReasonOf(refused) == "UNAVAILABLE");
     CHECK(RetryAfterOf(refused) == absl::Milliseconds(200));
   }
-  CHECK_FALSE(early.Changes());
-  known.registrations = WithAnn().registrations;
-  Batch later(known, {});
+  CHECK_FALSE(early.Finish().Any());
+  known.authority = WithAnn().authority;
+  Batch later(known, kNow);
   for (const Command& command : commands) CHECK(later.Decide(command).ok());
-  CHECK(later.entries().size() == 2);
-  CHECK(later.burned().size() == 1);
+  const Changes changes = later.Finish();
+  CHECK(changes.entries.size() == 2);
+  CHECK(changes.ids.size() == 3);  // one of them burned
 }
 
 TEST_CASE("a log is started once", "[ledger]") {
   const StartLog start{crypto::KeyPair::FromSeed({1}).public_key(), "example.org/log"};
-  Batch batch({}, {});
-  CHECK(batch.Decide({Payout(), kNow, start}).ok());
-  CHECK(batch.Decide({Payout(), kNow, start}).ok());
-  REQUIRE(batch.entries().size() == 1);
-  const auto entry = crypto::DecodeEntry(batch.entries()[0].leaf);
+  Books books;
+  Batch batch(books, kNow);
+  CHECK(batch.Decide({Payout(), start}).ok());
+  CHECK(batch.Decide({Payout(), start}).ok());
+  const Changes changes = batch.Finish();
+  REQUIRE(changes.entries.size() == 1);
+  const auto entry = crypto::DecodeEntry(changes.entries[0].leaf);
   REQUIRE(entry.ok());
   CHECK(entry->Text(crypto::tag::kOrigin).value() == "example.org/log");
 }
