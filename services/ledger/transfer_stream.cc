@@ -132,7 +132,6 @@ void TransferStream::Accept() {
   int64_t number = 0;
   {
     std::lock_guard lock(mutex_);
-    accepting_ = false;
     number = first_ + static_cast<int64_t>(slots_.size());
     waiting_ += slot.items;
     if (!post.ok()) {
@@ -150,6 +149,11 @@ void TransferStream::Accept() {
                         });
   } else {
     room_.GiveBack(bytes);
+  }
+  {
+    // Only now may the next one be read: it must not overtake this one on the way to the writer.
+    std::lock_guard lock(mutex_);
+    accepting_ = false;
   }
   Pump();
 }
