@@ -101,8 +101,8 @@ const std::vector<ReasonInfo>& Reasons() {
       {"ENTRY_INVALID", StatusCode::kInvalidArgument,
        "The entry's canonical bytes are malformed, too long, or lack a field of their kind."},
       {"AUTHORITY_STALE", StatusCode::kUnavailable,
-       "What the ledger knows of KYC levels, mandates and pauses is too old for a debit; nothing was "
-       "decided. Try again after RetryInfo."},
+       "What the ledger knows of KYC levels, mandates and pauses is too old for a debit; nothing "
+       "was decided. Try again after RetryInfo."},
       {"ACCOUNT_TRANSITION_INVALID", StatusCode::kFailedPrecondition,
        "The account cannot go from its status to the one asked for."},
       {"NOT_LEADER", StatusCode::kUnavailable,

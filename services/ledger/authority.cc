@@ -29,7 +29,8 @@ SpendMandate ToMandate(const pg::Row& row) {
   mandate.budget_total = row.Get<int64_t>("budget_total");
   const std::string accounts = row.GetBytes("counterparties");
   for (size_t at = 0; at + 16 <= accounts.size(); at += 16) {
-    mandate.counterparties.push_back({*Uuid::FromBytes(absl::string_view(accounts).substr(at, 16))});
+    const absl::string_view id = absl::string_view(accounts).substr(at, 16);
+    mandate.counterparties.push_back({*Uuid::FromBytes(id)});
   }
   return mandate;
 }

@@ -1,8 +1,8 @@
 // One transaction's worth of commands, decided in order in memory.
 //
 // A batch starts from the books and changes them, and gathers what must be written. Pure: no I/O,
-// no clock. A later command sees what an earlier one of the same batch did, so that an id that comes
-// twice in one batch is treated as if it came in two.
+// no clock. A later command sees what an earlier one of the same batch did, so that an id that
+// comes twice in one batch is treated as if it came in two.
 #pragma once
 
 #include <cstdint>

@@ -233,7 +233,8 @@ absl::Status InsertTiles(pg::Transaction& tx, const std::vector<Tile>& tiles) {
   return absl::OkStatus();
 }
 
-constexpr char kFindIds[] = "SELECT id, log_index, result FROM event_ids WHERE id = ANY($1::uuid[])";
+constexpr char kFindIds[] =
+    "SELECT id, log_index, result FROM event_ids WHERE id = ANY($1::uuid[])";
 
 absl::StatusOr<IdMap<Uuid, KnownId>> FindIds(pg::Transaction& tx, const std::vector<Uuid>& ids) {
   IdMap<Uuid, KnownId> found;

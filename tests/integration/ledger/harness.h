@@ -133,7 +133,8 @@ class Ledger {
   Client As(const Agent& agent);
   Client Anonymous();
   Agent NewAgent(const Person& person);
-  // With its registration and an attestation of KYC level 3 in the log, or (where `logged` is false) on its way there.
+  // With its registration and an attestation of KYC level 3 in the log, or (where `logged` is
+  // false) on its way there.
   Person NewPerson(bool logged = true);
   // The event id of the person's PRINCIPAL_REGISTERED entry, which is appended now.
   Uuid LogRegistration(const Person& person);
