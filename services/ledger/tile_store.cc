@@ -66,4 +66,12 @@ absl::StatusOr<std::string> ReadTileFile(pg::Transaction& tx, const crypto::Tile
   return crypto::EntryBundleBytes(leaves);
 }
 
+crypto::TileReader TilesIn(pg::Transaction& tx, int64_t size) {
+  return crypto::TileReader(static_cast<uint64_t>(size),
+                            [&tx](const std::string& path) -> absl::StatusOr<std::string> {
+                              ASSIGN_OR_RETURN(const crypto::Tile tile, crypto::Tile::Parse(path));
+                              return ReadTileFile(tx, tile);
+                            });
+}
+
 }  // namespace rochdale::ledger

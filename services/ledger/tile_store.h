@@ -14,4 +14,9 @@ namespace rochdale::ledger {
 // committed log covers the tile in its width; DATA_LOSS where the log lacks something of it.
 absl::StatusOr<std::string> ReadTileFile(pg::Transaction& tx, const crypto::Tile& tile);
 
+// Nodes of the tree of `size` leaves for proofs, a few tiles read whole: a proof in a log of 100
+// million entries costs 4 statements, where ReadNodes needs one for each of its 27 nodes. `tx` must
+// outlive it.
+crypto::TileReader TilesIn(pg::Transaction& tx, int64_t size);
+
 }  // namespace rochdale::ledger
