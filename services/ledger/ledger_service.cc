@@ -15,7 +15,9 @@
 #include "libs/rpc/paging.h"
 #include "services/ledger/account_store.h"
 #include "services/ledger/convert.h"
+#include "services/ledger/cosignature_store.h"
 #include "services/ledger/log_store.h"
+#include "services/ledger/tile_store.h"
 
 namespace rochdale::ledger {
 namespace {
@@ -174,7 +176,7 @@ grpc::Status LedgerService::AppendEntries(grpc::ServerContext* context,
 
 absl::StatusOr<TreeHead> LedgerService::NewestHead(const Call& call) {
   ASSIGN_OR_RETURN(const std::optional<TreeHead> head,
-                   db_.Transact(call.deadline, FindNewestTreeHead, kReadOnly));
+                   db_.Transact(call.deadline, FindNewestHeadWithCosignatures, kReadOnly));
   if (head.has_value()) return *head;
   RETURN_IF_ERROR(writer_.Ready());
   return heads_.SignNow(call.deadline);
@@ -187,6 +189,9 @@ grpc::Status LedgerService::GetTreeHead(grpc::ServerContext* context,
     ASSIGN_OR_RETURN(const TreeHead head, NewestHead(call));
     ToProto(head, *response->mutable_tree_head());
     response->set_verifier_key(heads_.verifier_key().ToString());
+    for (const crypto::NoteKey& witness : published_.witnesses()) {
+      response->add_witness_keys(witness.ToString());
+    }
     return absl::OkStatus();
   });
 }
@@ -301,8 +306,8 @@ grpc::Status LedgerService::GetInclusionProof(grpc::ServerContext* context,
     }
     ASSIGN_OR_RETURN(const std::vector<crypto::Digest> hashes,
                      db_.Transact(call.deadline, [&](pg::Transaction& tx) {
-                       return crypto::InclusionProof(entry.index, head.size,
-                                                     ReadNodes(tx, head.size));
+                       crypto::TileReader tiles = TilesIn(tx, head.size);
+                       return crypto::InclusionProof(entry.index, head.size, tiles.Nodes());
                      }, kReadOnly));
     response->set_log_index(entry.index);
     response->set_entry(entry.leaf);
@@ -321,8 +326,8 @@ grpc::Status LedgerService::GetConsistencyProof(grpc::ServerContext* context,
     if (first < 1 || first > head.size) return LogSizeUnknown(first);
     ASSIGN_OR_RETURN(const std::vector<crypto::Digest> hashes,
                      db_.Transact(call.deadline, [&](pg::Transaction& tx) {
-                       return crypto::ConsistencyProof(first, head.size,
-                                                       ReadNodes(tx, head.size));
+                       crypto::TileReader tiles = TilesIn(tx, head.size);
+                       return crypto::ConsistencyProof(first, head.size, tiles.Nodes());
                      }, kReadOnly));
     response->set_second_size(head.size);
     AddHashes(hashes, *response->mutable_hashes());

@@ -8,6 +8,7 @@ int main(int argc, char** argv) {
   std::string origin = "rochdale.local/log";
   std::string key_file = "/var/lib/rochdale/ledger/log.key";
   std::string log_http;
+  std::vector<std::string> witnesses;
   service::SingleService ledger;
   ledger.name = "ledger";
   ledger.description = "Accounts, transfers and the Merkle log.";
@@ -17,6 +18,7 @@ int main(int argc, char** argv) {
     flags.Text("log-http",
                "IP address and port on which everybody may read the log over HTTP; empty: none",
                &log_http);
+    flags.List("witnesses", "witnesses of the log: URL=verifier key,...", &witnesses);
     flags.Text("log-key-file", "Ed25519 key that signs the log, made if missing", &key_file);
   };
   ledger.make = [&](const service::Environment& env, std::function<int()>)
@@ -24,6 +26,9 @@ int main(int argc, char** argv) {
     ledger::LedgerOptions options;
     ASSIGN_OR_RETURN(options.log_key, service::LoadOrMakeKey(key_file));
     options.origin = origin;
+    for (const std::string& text : witnesses) {
+      ASSIGN_OR_RETURN(options.witnesses.emplace_back(), ledger::WitnessName::Parse(text));
+    }
     if (!log_http.empty()) {
       ASSIGN_OR_RETURN(options.log_http, http::Endpoint::Parse(log_http));
     }

@@ -11,6 +11,7 @@
 #include "libs/base/status_macros.h"
 #include "libs/obs/log.h"
 #include "libs/obs/metrics.h"
+#include "services/ledger/cosigning.h"
 #include "services/ledger/ledger_service.h"
 #include "services/ledger/log_http.h"
 #include "services/ledger/published_log.h"
@@ -25,6 +26,12 @@ pg::DatabaseOptions WriterDatabase(const pg::Database& db) {
   pg::DatabaseOptions options = db.options();
   options.connections_max = kWriterConnections;
   return options;
+}
+
+std::vector<crypto::NoteKey> KeysOf(const std::vector<WitnessName>& witnesses) {
+  std::vector<crypto::NoteKey> keys;
+  for (const WitnessName& witness : witnesses) keys.push_back(witness.key);
+  return keys;
 }
 
 crypto::KeyPair RequiredKey(const LedgerOptions& options) {
@@ -51,7 +58,14 @@ struct LedgerModule::State {
                [this](pg::Transaction& tx, const TreeState& tree) { return heads.Check(tx, tree); },
                WriterOptions{.address = options.address,
                              .leadership_check_every = options.leadership_check_every}),
-        published(env.db),
+        cosigning(options.witnesses, env.db, heads, env.logger, env.metrics,
+                  [this] { return writer.Writing(); },
+                  [this](const absl::Status& status) {
+                    std::lock_guard lock(mutex);
+                    contradiction = status;
+                    changed.notify_all();
+                  }),
+        published(env.db, KeysOf(options.witnesses)),
         service(env.calls, env.clock, env.db, writer, heads, published) {}
 
   const LedgerOptions options;
@@ -61,6 +75,7 @@ struct LedgerModule::State {
   const WriterMetrics metrics;
   TreeHeads heads;
   Writer writer;
+  Cosigning cosigning;
   PublishedLog published;
   LedgerService service;
   std::unique_ptr<http::Server> log_http;
@@ -68,6 +83,7 @@ struct LedgerModule::State {
   std::mutex mutex;
   std::condition_variable changed;
   bool stopping = false;
+  absl::Status contradiction;  // of what a witness remembers
   std::thread housekeeping;
 };
 
@@ -85,6 +101,7 @@ std::vector<grpc::Service*> LedgerModule::grpc_services() { return {&state_->ser
 
 absl::StatusOr<int64_t> LedgerModule::SignNow(absl::Time deadline) {
   ASSIGN_OR_RETURN(const TreeHead head, state_->heads.SignNow(deadline));
+  state_->cosigning.Wake();
   return head.size;
 }
 
@@ -99,6 +116,10 @@ absl::Status LedgerModule::Start() {
     return absl::FailedPreconditionError(
         absl::StrCat("\"", state_->options.origin, "\" cannot be the name of a log"));
   }
+  if (state_->options.witnesses.size() > kWitnessesMax) {
+    return absl::FailedPreconditionError("too many witnesses");
+  }
+  state_->cosigning.AskWhatTheyRemember();
   const absl::Status checked = state_->writer_db.Transact(
       absl::Seconds(30), [this](pg::Transaction& tx) -> absl::Status {
         ASSIGN_OR_RETURN(const TreeState tree, ReadTreeState(tx));
@@ -112,6 +133,7 @@ absl::Status LedgerModule::Start() {
                             obs::Fields().Int("port", state_->log_http->port()));
   }
   state_->writer.Start();
+  state_->cosigning.Start();
   state_->housekeeping = std::thread([this] { KeepHouse(); });
   return absl::OkStatus();
 }
@@ -124,22 +146,38 @@ void LedgerModule::Stop() {
   }
   state_->log_http.reset();
   if (state_->housekeeping.joinable()) state_->housekeeping.join();
+  state_->cosigning.Stop();
   state_->writer.Stop();
 }
 
-absl::Status LedgerModule::Ready() { return state_->writer.Ready(); }
+absl::Status LedgerModule::Ready() {
+  {
+    std::lock_guard lock(state_->mutex);
+    if (!state_->contradiction.ok()) return state_->contradiction;
+  }
+  return state_->writer.Ready();
+}
 
 void LedgerModule::KeepHouse() {
   absl::Time balances_at = absl::Now() + state_->options.check_balances_every;
   std::unique_lock lock(state_->mutex);
   while (!state_->stopping) {
+    const absl::Status contradiction = state_->contradiction;
     lock.unlock();
+    if (!contradiction.ok()) {
+      state_->env.logger.Error("the log was taken back or changed: no more is written",
+                               obs::Fields().Text("error", contradiction.ToString()));
+      state_->writer.Stop();
+      return;
+    }
     if (state_->writer.Writing()) {
       const auto signed_head = state_->heads.SignNow(absl::Now() + absl::Seconds(10));
       if (!signed_head.ok()) {
         state_->env.logger.Warning(
             "no tree head was signed",
             obs::Fields().Text("error", signed_head.status().ToString()));
+      } else {
+        state_->cosigning.Wake();
       }
       if (absl::Now() >= balances_at) {
         state_->writer.CheckBalances().IgnoreError();  // logged and counted there
@@ -148,7 +186,7 @@ void LedgerModule::KeepHouse() {
     }
     lock.lock();
     state_->changed.wait_for(lock, absl::ToChronoMicroseconds(state_->options.sign_every),
-                             [this] { return state_->stopping; });
+                             [this] { return state_->stopping || !state_->contradiction.ok(); });
   }
 }
 

@@ -11,6 +11,7 @@
 #include "libs/crypto/ed25519.h"
 #include "libs/http/endpoint.h"
 #include "libs/service/module.h"
+#include "services/ledger/witness_client.h"
 
 namespace rochdale::ledger {
 
@@ -22,6 +23,7 @@ struct LedgerOptions {
   std::string origin = "rochdale.local/log";
   std::string address = "127.0.0.1:0";  // of this replica, for others that are not the writer
   std::optional<http::Endpoint> log_http;  // where the log is served over HTTP; nothing: nowhere
+  std::vector<WitnessName> witnesses;  // asked to cosign tree heads; at most kWitnessesMax
   absl::Duration sign_every = absl::Seconds(1);
   absl::Duration check_balances_every = absl::Minutes(1);
   absl::Duration leadership_check_every = absl::Seconds(1);
@@ -36,11 +38,13 @@ class LedgerModule : public service::Module {
 
   std::vector<grpc::Service*> grpc_services() override;
   // FAILED_PRECONDITION for options that cannot be; DATA_LOSS or FAILED_PRECONDITION where the
-  // database is behind the last signed checkpoint, or the checkpoint is not this log's. A database
+  // database is behind the last signed checkpoint in the file or with a witness that answers, or
+  // the checkpoint is not this log's. A database
   // that cannot be reached is waited for, in the writer's thread.
   absl::Status Start() override;
   void Stop() override;
-  // OK while this replica writes.
+  // OK while this replica writes. DATA_LOSS once a witness, which was away at the start, has shown
+  // that the log was taken back or changed: nothing is written or signed from then on.
   absl::Status Ready() override;
 
   // Signs the tree head of what is committed now, and gives its size: what is done every

@@ -7,6 +7,7 @@
 #include "libs/base/status_macros.h"
 #include "libs/crypto/merkle.h"
 #include "libs/crypto/tlog_proof.h"
+#include "services/ledger/cosignature_store.h"
 #include "services/ledger/log_store.h"
 #include "services/ledger/tile_store.h"
 
@@ -18,8 +19,18 @@ constexpr pg::TransactOptions kSnapshot{pg::Isolation::kRepeatableRead, /*read_o
 
 }  // namespace
 
+absl::StatusOr<std::optional<TreeHead>> PublishedLog::ShownHead(pg::Transaction& tx) const {
+  ASSIGN_OR_RETURN(std::optional<TreeHead> head, FindCosignedHead(tx, shown_size_, kPatience));
+  if (!head.has_value()) return head;
+  int64_t shown = shown_size_;
+  while (shown < head->size && !shown_size_.compare_exchange_weak(shown, head->size)) {
+  }
+  return head;
+}
+
 absl::StatusOr<std::optional<TreeHead>> PublishedLog::Head(absl::Time deadline) const {
-  return db_.Transact(deadline, FindNewestTreeHead, kSnapshot);
+  return db_.Transact(
+      deadline, [this](pg::Transaction& tx) { return ShownHead(tx); }, kSnapshot);
 }
 
 absl::StatusOr<std::string> PublishedLog::TileFile(const crypto::Tile& tile,
@@ -46,15 +57,19 @@ absl::StatusOr<Receipt> PublishedLog::ReceiptOf(const EntryName& name, absl::Tim
                          name.event_id.IsZero() ? FindEntry(tx, name.index)
                                                 : FindEntryByEvent(tx, name.event_id));
         if (!entry.has_value()) return Error("NOT_FOUND", "the log has no such entry");
-        ASSIGN_OR_RETURN(const std::optional<TreeHead> head, FindNewestTreeHead(tx));
+        ASSIGN_OR_RETURN(std::optional<TreeHead> head, ShownHead(tx));
+        if (!head.has_value() || entry->index >= head->size) {
+          ASSIGN_OR_RETURN(head, FindNewestHeadWithCosignatures(tx));
+        }
         if (!head.has_value() || entry->index >= head->size) {
           return Error("LOG_SIZE_UNKNOWN", absl::StrCat("entry ", entry->index,
                                                         " is not under a signed tree head yet"));
         }
         crypto::TlogProof proof;
         proof.index = static_cast<uint64_t>(entry->index);
-        ASSIGN_OR_RETURN(proof.hashes, crypto::InclusionProof(entry->index, head->size,
-                                                              ReadNodes(tx, head->size)));
+        crypto::TileReader tiles = TilesIn(tx, head->size);
+        ASSIGN_OR_RETURN(proof.hashes,
+                         crypto::InclusionProof(entry->index, head->size, tiles.Nodes()));
         proof.checkpoint = head->note;
         proof.extra = entry->leaf;
         return Receipt{entry->index, proof.ToText()};

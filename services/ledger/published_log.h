@@ -2,12 +2,16 @@
 // receipts that it covers. Never anything that is not under a signature yet.
 #pragma once
 
+#include <atomic>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "libs/base/ids.h"
+#include "libs/crypto/note.h"
 #include "libs/crypto/tile.h"
 #include "libs/pg/database.h"
 #include "services/ledger/model.h"
@@ -25,13 +29,21 @@ struct Receipt {
   std::string text;  // crypto/tlog_proof.h; its extra line holds the entry's canonical bytes
 };
 
+// How long witnesses have before a tree head is shown without them.
+inline constexpr absl::Duration kPatience = absl::Seconds(10);
+
 // Thread-safe. Every call is a read of a few statements, until `deadline` (system clock).
 class PublishedLog {
  public:
-  // `db` outlives it.
-  explicit PublishedLog(pg::Database& db) : db_(db) {}
+  // `db` outlives it. `witnesses` are asked to cosign tree heads.
+  explicit PublishedLog(pg::Database& db, std::vector<crypto::NoteKey> witnesses = {})
+      : db_(db), witnesses_(std::move(witnesses)) {}
 
-  // Nothing where none was signed yet.
+  const std::vector<crypto::NoteKey>& witnesses() const { return witnesses_; }
+
+  // What is shown as the newest tree head, with its cosignatures in the note: the newest one, or
+  // for up to kPatience an older one that more witnesses cosigned; never one older than was shown
+  // here before. Nothing where none was signed yet.
   absl::StatusOr<std::optional<TreeHead>> Head(absl::Time deadline) const;
 
   // The bytes of a hash tile or entry bundle, in any width up to that of the newest signed tree.
@@ -43,7 +55,11 @@ class PublishedLog {
   absl::StatusOr<Receipt> ReceiptOf(const EntryName& name, absl::Time deadline) const;
 
  private:
+  absl::StatusOr<std::optional<TreeHead>> ShownHead(pg::Transaction& tx) const;
+
   pg::Database& db_;
+  const std::vector<crypto::NoteKey> witnesses_;
+  mutable std::atomic<int64_t> shown_size_{0};  // the largest
 };
 
 }  // namespace rochdale::ledger

@@ -1,11 +1,14 @@
 // Signed tree heads: C2SP checkpoints of committed sizes, in the table `tree_heads` and, the last
-// one, in a file outside the database, which a restored database cannot be behind unnoticed.
+// one, outside the database: in a file, and with witnesses. So a restored database cannot be behind
+// them unnoticed.
 //
 // The file is written and flushed before the head is published: whatever anybody was shown is in
 // it. Thread-safe.
 #pragma once
 
+#include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -33,8 +36,14 @@ class TreeHeads {
   const std::string& origin() const { return origin_; }
   crypto::NoteKey verifier_key() const;
 
-  // DATA_LOSS where the database is behind the checkpoint in the file or has another root at its
-  // size; FAILED_PRECONDITION where the file is not a checkpoint of this log.
+  // Makes Check answer also for this note, which `where` (a witness's address) remembers.
+  // INVALID_ARGUMENT or DATA_LOSS where it is no checkpoint that this log signed: nothing follows
+  // from it then.
+  absl::Status Remember(const std::string& where, const std::string& note);
+
+  // DATA_LOSS where the database is behind a checkpoint in the file or one that was remembered, or
+  // has another root at its size; FAILED_PRECONDITION where the file is not a checkpoint of this
+  // log.
   absl::Status Check(pg::Transaction& tx, const TreeState& state) const;
 
   // Signs the head of what is committed now, unless that size has one, and returns it.
@@ -45,7 +54,9 @@ class TreeHeads {
   absl::StatusOr<std::string> SignBundle(const crypto::Digest& manifest) const;
 
  private:
-  absl::Status WriteFile(const std::string& note) const;
+  // Nothing where there is no file: none was ever signed here, by a new log or a replica that never
+  // led.
+  absl::StatusOr<std::optional<crypto::Checkpoint>> ReadFile() const;
 
   pg::Database& db_;
   const Clock& clock_;
@@ -53,6 +64,8 @@ class TreeHeads {
   const std::string origin_;
   const std::string file_;
   const obs::Gauge signed_size_;
+  mutable std::mutex remembered_mutex_;
+  std::map<std::string, crypto::Checkpoint> remembered_;  // by where; the largest of each
   std::mutex signing_;  // one at a time, so that the file never goes back
 };
 

@@ -21,6 +21,7 @@ absl::StatusOr<config::Outcome> ParseFlags(int argc, const char* const* argv,
              "IP address and port on which everybody may read the log over HTTP; port 0: any free "
              "one, see server.json; empty: none",
              &c.log_http);
+  flags.List("witnesses", "witnesses of the log: URL=verifier key,...", &c.witnesses);
   flags.Int("workers", "attribution worker processes; 0: one per core", 0, 256, &c.workers);
   c.governance.Add(flags);
   flags.Bool("fsync", "false: a crash of the machine may lose data; for tests", &c.fsync);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "libs/config/flags.h"
@@ -22,6 +23,7 @@ struct StandaloneConfig {
   service::ServiceIdentityConfig identity;  // of services that stand apart, and of the witness
   std::string log_origin = "rochdale.local/log";
   std::string log_http = "127.0.0.1:0";
+  std::vector<std::string> witnesses;
   int64_t workers = 0;
   governance::GovernanceFlags governance;
   bool fsync = true;

@@ -103,6 +103,9 @@ absl::Status ServeAll(const StandaloneConfig& config, service::Foundations& foun
   ASSIGN_OR_RETURN(ledger_options.log_key,
                    service::LoadOrMakeKey(config.data_dir + "/ledger/log.key"));
   ledger_options.origin = config.log_origin;
+  for (const std::string& text : config.witnesses) {
+    ASSIGN_OR_RETURN(ledger_options.witnesses.emplace_back(), ledger::WitnessName::Parse(text));
+  }
   if (!config.log_http.empty()) {
     ASSIGN_OR_RETURN(ledger_options.log_http, http::Endpoint::Parse(config.log_http));
   }

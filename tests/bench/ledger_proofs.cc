@@ -229,7 +229,7 @@ class Bench {
     entry.leaf = Required(builder.BuildBytes());
     entry.leaf_hash = crypto::LeafHash(entry.leaf);
     Require(db_->Transact(absl::Now() + absl::Minutes(1), [&](pg::Transaction& tx) {
-      return InsertEntries(tx, {entry});
+      return InsertEntries(tx, {entry}, absl::ToUnixMicros(clock_.Now()));
     }));
     return entry.leaf_hash;
   }

@@ -74,6 +74,7 @@ class FakeCooperative:
         self.log_key, self.origin = keys.KeyPair.generate(), "log.example/demo"
         self.leaves, self.heads = [], []
         self.unsigned_until = 0.0
+        self.witness, self.cosigned_after_calls = None, 0
         self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(16))
         self._add(protos.governance_grpc.add_GovernanceServiceServicer_to_server,
                   protos.governance_grpc.GovernanceServiceServicer)
@@ -162,7 +163,15 @@ class FakeCooperative:
         return merkle.root_of(merkle.leaf_hash(leaf) for leaf in leaves)
 
     def GetTreeHead(self, request, context):
-        return led.GetTreeHeadResponse(tree_head=self.head(), verifier_key=str(
+        head, witnesses = self.head(), []
+        if self.witness is not None:
+            witnesses = [str(note.Key("witness.example/w", self.witness.public_key,
+                                      note.COSIGNATURE))]
+            if self.calls["GetTreeHead"] >= self.cosigned_after_calls:
+                text = note.Note.parse(head.note).text
+                head.note += note.cosignature_line("witness.example/w", self.witness, text,
+                                                   1_700_000_000)
+        return led.GetTreeHeadResponse(tree_head=head, witness_keys=witnesses, verifier_key=str(
             note.Key(self.origin, self.log_key.public_key)))
 
     def GetInclusionProof(self, request, context):

@@ -33,6 +33,22 @@ def exported(finished, principal, tmp_path):
     return export.export(principal, "demo", out), out
 
 
+def test_a_witness_is_named_where_it_cosigned(finished, principal, tmp_path, monkeypatch):
+    monkeypatch.setattr(finished, "witness", keys.KeyPair.generate())
+    # Not yet at the first look: the export waits for it.
+    monkeypatch.setattr(finished, "cosigned_after_calls", finished.calls["GetTreeHead"] + 2)
+    out = tmp_path / "cosigned"
+    export.export(principal, "demo", out)
+    key = note.Key.parse((out / "log/witness.vkey").read_text())
+    assert key.name == "witness.example/w" and key.algorithm == note.COSIGNATURE
+    note.Note.parse((out / "log/checkpoint").read_bytes()).verify(key)
+    # A witness that is away is not waited for without end, and not named.
+    monkeypatch.setattr(export, "WITNESS_WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(finished, "cosigned_after_calls", 10**9)
+    export.export(principal, "demo", tmp_path / "alone")
+    assert not (tmp_path / "alone/log/witness.vkey").exists()
+
+
 def log_key(finished):
     return str(note.Key(finished.origin, finished.log_key.public_key))
 

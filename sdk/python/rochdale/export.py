@@ -19,6 +19,7 @@ from rochdale.bundle import (FORMAT, Files, Report, canonical_json, check_digest
                              check_manifest_note, fetch_document, statement_json)
 
 LOG_WAIT_SECONDS = 60.0
+WITNESS_WAIT_SECONDS = 10.0  # for the cosignature of a witness; without it after that
 STATE_WAIT_SECONDS = 10.0
 BLOB_BYTES_MAX = 4 * 1024 * 1024 * 1024
 
@@ -36,7 +37,7 @@ class Exporter:
         self._report = Report(path=str(self._out))
         self._partial = self._out.with_name(self._out.name + ".partial")
         self._files = Files(self._partial)
-        self._head = ""
+        self._head, self._witness = "", None
         # What the log says about this cooperative, collected while it is written.
         self._decisions = {}     # update id -> digest of its decision
         self._evidence = {}      # round id -> digest of its evidence
@@ -163,6 +164,7 @@ class Exporter:
     def _wait_for_head(self, events: set, needed: int):
         """A signed head of at least `needed` entries that covers every one of these events."""
         deadline = time.monotonic() + LOG_WAIT_SECONDS
+        patience = time.monotonic() + WITNESS_WAIT_SECONDS
         for event in sorted(events):
             while True:
                 try:
@@ -183,6 +185,10 @@ class Exporter:
                 if checkpoint.size != response.tree_head.size:
                     raise errors.VerificationFailed("the signed head has another size",
                                                     code="DATA_LOSS")
+                self._witness = note.cosigner(response.tree_head.note, response.witness_keys)
+                if response.witness_keys and not self._witness and time.monotonic() < patience:
+                    time.sleep(0.25)
+                    continue
                 self._client.log.check_growth(checkpoint)
                 self._head = response.tree_head.note
                 return checkpoint, key
@@ -194,6 +200,8 @@ class Exporter:
     def _write_log(self, head, key) -> None:
         self._files.write("log/origin.vkey", (str(key) + "\n").encode())
         self._files.write("log/checkpoint", self._head.encode())
+        if self._witness:
+            self._files.write("log/witness.vkey", f"{self._witness}\n".encode())
         writer = tiles.TileWriter(lambda path, data: self._files.write("log/" + path, data))
         for item in self._transport.pages("ledger", "ListEntries", led.ListEntriesRequest(),
                                           "entries", page_size=1000):

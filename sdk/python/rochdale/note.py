@@ -113,10 +113,31 @@ class Note:
             raise NoteError(f"the signature of {key.name} does not verify")
 
 
+def cosigner(data: bytes | str, keys_wanted) -> Key | None:
+    """The first of the witnesses' verifier keys (text) whose cosignature the note carries."""
+    parsed = Note.parse(data)
+    for text in keys_wanted:
+        key = Key.parse(text)
+        try:
+            parsed.verify(key)
+        except NoteError:
+            continue
+        return key
+    return None
+
+
 def sign(name: str, key: "keys.KeyPair", text: str) -> str:
     """A note of one signature, for tests and tools."""
     signature = Key(name, key.public_key).id + key.sign(text.encode())
     return f"{text}\n{_DASH}{name} {base64.b64encode(signature).decode()}\n"
+
+
+def cosignature_line(name: str, key: "keys.KeyPair", text: str, time_s: int) -> str:
+    """The signature line of a witness under a checkpoint's text, for tests and tools."""
+    message = b"cosignature/v1\ntime %d\n" % time_s + text.encode()
+    raw = (Key(name, key.public_key, COSIGNATURE).id + time_s.to_bytes(8, "big")
+           + key.sign(message))
+    return f"{_DASH}{name} {base64.b64encode(raw).decode()}\n"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -85,6 +85,7 @@ Ledger::Ledger(TestDatabase& database, LedgerSetup setup)
   options.origin = "test.rochdale.local/log";
   options.sign_every = setup.sign_every;
   options.leadership_check_every = absl::Milliseconds(100);
+  options.witnesses = setup.witnesses;
   if (setup.log_http) options.log_http = http::Endpoint();
   module = LedgerModule::Make(options, environment);
   rpc::ServerOptions server;

@@ -115,6 +115,7 @@ class Client {
 struct LedgerSetup {
   std::string data_dir;   // empty: one of its own
   bool wait = true;       // until it writes
+  std::vector<WitnessName> witnesses = {};
   bool log_http = false;  // on any free port
   absl::Duration sign_every = absl::Milliseconds(100);
 };
