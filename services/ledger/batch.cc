@@ -204,6 +204,8 @@ absl::StatusOr<Reply> Batch::Run(const Command& command, const ChangeAccount& ch
 absl::StatusOr<Reply> Batch::Run(const Command& command, const PostTransfers& post) {
   Reply reply;
   reply.outcomes.resize(post.transfers.size());
+  std::optional<OrderTags> order;  // once: its digest costs as much as the order is long
+  if (post.order.has_value()) order.emplace(*post.order);
   const size_t before = changes_.entries.size();
   const size_t count = post.transfers.size();
   for (size_t begin = 0; begin < count;) {
@@ -213,9 +215,9 @@ absl::StatusOr<Reply> Batch::Run(const Command& command, const PostTransfers& po
     const size_t end = open ? count : last + 1;
     if (end - begin == 1 && !open) {
       reply.outcomes[begin] = Post(command, post.transfers[begin], false, begin);
-      AppendStaged(command, post, reply.outcomes);
+      AppendStaged(command, order, reply.outcomes);
     } else {
-      RunChain(command, post, begin, end, open, reply.outcomes);
+      RunChain(command, post, begin, end, open, order, reply.outcomes);
     }
     begin = end;
   }
@@ -226,7 +228,8 @@ absl::StatusOr<Reply> Batch::Run(const Command& command, const PostTransfers& po
 }
 
 void Batch::RunChain(const Command& command, const PostTransfers& post, size_t begin, size_t end,
-                     bool open, std::vector<Outcome>& outcomes) {
+                     bool open, const std::optional<OrderTags>& order,
+                     std::vector<Outcome>& outcomes) {
   in_chain_ = true;
   bool failed = false;
   size_t existing = 0;
@@ -252,7 +255,7 @@ void Batch::RunChain(const Command& command, const PostTransfers& post, size_t b
   }
   undo_.clear();
   in_chain_ = false;
-  AppendStaged(command, post, outcomes);
+  AppendStaged(command, order, outcomes);
 }
 
 Outcome Batch::Repeated(const IdRecord& record, const Transfer& wanted, const Caller& caller) {
@@ -464,14 +467,18 @@ void Batch::Spend(const Uuid& key, const std::string& asset, int64_t opened_us, 
   if (in_all) add(kAllDays);
 }
 
-void Batch::AppendStaged(const Command& command, const PostTransfers& post,
+void Batch::AppendStaged(const Command& command, const std::optional<OrderTags>& order,
                          std::vector<Outcome>& outcomes) {
   for (Staged& staged : staged_) {
     PostedTransfer& posted = *staged.posted;
-    crypto::EntryBuilder builder =
-        TransferEntry(posted, command.caller, staged.cooperative, post.order);
-    posted.log_index =
-        AppendOwn(builder, static_cast<int>(TransferResult::kPosted));
+    LogEntry own;
+    own.leaf = EncodeTransferEntry(posted, command.caller, staged.cooperative,
+                                   order.has_value() ? &*order : nullptr);
+    own.event_id = EventOf(posted.transfer);
+    own.kind = kind::kTransferPosted;
+    own.subject = posted.transfer.id.value;
+    own.leaf_hash = crypto::LeafHash(own.leaf);
+    posted.log_index = Append(std::move(own), static_cast<int>(TransferResult::kPosted));
     books_.ids[EventOf(posted.transfer).value].posted = staged.posted;
     outcomes[staged.outcome].log_index = posted.log_index;
     Touch(posted.transfer.debit, posted.log_index);
@@ -563,7 +570,7 @@ absl::StatusOr<Reply> Batch::Run(const Command&, const StartLog& start) {
 
 absl::StatusOr<Reply> Batch::Run(const Command&, const Tick&) { return Reply(); }
 
-int64_t Batch::AppendOwn(crypto::EntryBuilder& builder, int result) {
+int64_t Batch::AppendOwn(crypto::EntryBuilder& builder) {
   LogEntry own;
   absl::StatusOr<crypto::Entry> entry = builder.BuildUnencoded();
   absl::StatusOr<std::string> leaf =
@@ -577,7 +584,7 @@ int64_t Batch::AppendOwn(crypto::EntryBuilder& builder, int result) {
   own.subject = entry->subject;
   own.leaf_hash = crypto::LeafHash(*leaf);
   own.leaf = *std::move(leaf);
-  return Append(std::move(own), result);
+  return Append(std::move(own));
 }
 
 int64_t Batch::Append(LogEntry entry, int result) {

@@ -22,6 +22,7 @@
 #include "services/ledger/log_store.h"
 #include "services/ledger/model.h"
 #include "services/ledger/rules.h"
+#include "services/ledger/transfer_entry.h"
 #include "services/ledger/tree.h"
 
 namespace rochdale::ledger {
@@ -157,7 +158,7 @@ class Batch {
 
   // Transfers [begin, end), to succeed or fail together; `open`: the request ends inside the chain.
   void RunChain(const Command& command, const PostTransfers& post, size_t begin, size_t end,
-                bool open, std::vector<Outcome>& outcomes);
+                bool open, const std::optional<OrderTags>& order, std::vector<Outcome>& outcomes);
   // Decides and, where it succeeds, changes the books and stages the entry.
   Outcome Post(const Command& command, const Transfer& wanted, bool chain_open, size_t outcome);
   Outcome Repeated(const IdRecord& record, const Transfer& wanted, const Caller& caller);
@@ -167,11 +168,11 @@ class Batch {
   void EndHold(Hold& hold, HoldState state, int64_t posted);
   void Spend(const Uuid& key, const std::string& asset, int64_t opened_us, int64_t amount,
              bool in_all);
-  void AppendStaged(const Command& command, const PostTransfers& post,
+  void AppendStaged(const Command& command, const std::optional<OrderTags>& order,
                     std::vector<Outcome>& outcomes);
 
   // The index that the entry gets.
-  int64_t AppendOwn(crypto::EntryBuilder& builder, int result = 0);
+  int64_t AppendOwn(crypto::EntryBuilder& builder);
   int64_t Append(LogEntry entry, int result = 0);
   absl::Status RestsOnTheLog(const Command& command) const;
   void Touch(const AccountId& id, int64_t index);

@@ -1,6 +1,9 @@
 #include "services/ledger/transfer_entry.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
+#include "libs/crypto/canonical.h"
 #include "libs/crypto/deterministic_id.h"
 #include "libs/crypto/entry.h"
 #include "libs/crypto/entry_kinds.h"
@@ -14,38 +17,80 @@ EventId PostedEvent(const TransferId& transfer) {
   return {crypto::DeterministicId("ledger/transfer-posted", transfer)};
 }
 
-crypto::EntryBuilder TransferEntry(const PostedTransfer& posted, const Caller& caller,
-                                   CooperativeId cooperative,
-                                   const std::optional<crypto::SignedDocument>& order) {
+namespace {
+
+// Fields, which must come in the order of their tags.
+class Fields {
+ public:
+  void U64(uint16_t tag, uint64_t value) {
+    Head(tag, crypto::FieldType::kU64).U64(value);
+  }
+  void I64(uint16_t tag, int64_t value) {
+    Head(tag, crypto::FieldType::kI64).I64(value);
+  }
+  void Bytes(uint16_t tag, absl::string_view value) {
+    Head(tag, crypto::FieldType::kBytes).Prefixed32(value);
+  }
+  void Text(uint16_t tag, absl::string_view value) {
+    Head(tag, crypto::FieldType::kText).Prefixed32(value);
+  }
+  void Id(uint16_t tag, const Uuid& id) {
+    if (!id.IsZero()) Bytes(tag, id.AsBytes());
+  }
+  uint16_t count() const { return count_; }
+  const std::string& bytes() const { return out_.bytes(); }
+
+ private:
+  crypto::CanonicalWriter& Head(uint16_t tag, crypto::FieldType type) {
+    ++count_;
+    return out_.U16(tag).U8(static_cast<uint8_t>(type));
+  }
+
+  crypto::CanonicalWriter out_{256};
+  uint16_t count_ = 0;
+};
+
+}  // namespace
+
+std::string EncodeTransferEntry(const PostedTransfer& posted, const Caller& caller,
+                                CooperativeId cooperative, const OrderTags* order) {
   const Transfer& transfer = posted.transfer;
-  crypto::EntryBuilder builder(kind::kTransferPosted, EventOf(transfer),
-                               absl::FromUnixMicros(posted.posted_us));
-  builder.Subject(transfer.id)
-      .Cooperative(cooperative)
-      .AuthorisedBy(transfer.authorised_by)
-      .Id(tag::kDebitAccount, transfer.debit)
-      .Id(tag::kCreditAccount, transfer.credit)
-      .U64(tag::kAmount, static_cast<uint64_t>(transfer.amount))
-      .U64(tag::kTransferKind, static_cast<uint64_t>(transfer.kind))
-      .I64(tag::kDebitBalance, posted.debit_balance)
-      .I64(tag::kCreditBalance, posted.credit_balance);
-  if (!transfer.reference.empty()) builder.Bytes(tag::kReference, transfer.reference);
-  if (transfer.code != 0) builder.U64(tag::kCode, static_cast<uint64_t>(transfer.code));
+  Fields fields;
+  if (order != nullptr) {
+    fields.Text(tag::kDocumentType, order->type);
+    fields.Bytes(tag::kDocumentDigest, order->digest.AsBytes());
+    fields.Bytes(tag::kPublicKey, order->public_key.AsBytes());
+    fields.Bytes(tag::kSignature, order->signature.AsBytes());
+  }
+  if (!caller.is_service) fields.Id(tag::kPrincipal, caller.principal.value);
+  fields.Id(tag::kAgent, caller.agent.value);
+  fields.Id(tag::kMandate, posted.mandate.value);
+  if (transfer.phase == TransferPhase::kPending) fields.I64(tag::kExpiresUs, posted.expires_us);
+  fields.Bytes(tag::kDebitAccount, transfer.debit.value.AsBytes());
+  fields.Bytes(tag::kCreditAccount, transfer.credit.value.AsBytes());
+  fields.U64(tag::kAmount, static_cast<uint64_t>(transfer.amount));
+  fields.U64(tag::kTransferKind, static_cast<uint64_t>(transfer.kind));
+  if (!transfer.reference.empty()) fields.Bytes(tag::kReference, transfer.reference);
+  fields.Id(tag::kCorrects, transfer.corrects.value);
+  fields.Id(tag::kPendingTransfer, transfer.pending.value);
+  if (transfer.code != 0) fields.U64(tag::kCode, static_cast<uint64_t>(transfer.code));
   if (transfer.phase != TransferPhase::kSingle) {
-    builder.U64(tag::kPhase, static_cast<uint64_t>(transfer.phase));
+    fields.U64(tag::kPhase, static_cast<uint64_t>(transfer.phase));
   }
-  if (transfer.phase == TransferPhase::kPending) builder.I64(tag::kExpiresUs, posted.expires_us);
-  if (!transfer.pending.IsZero()) builder.Id(tag::kPendingTransfer, transfer.pending);
-  if (transfer.linked) builder.U64(tag::kLinked, 1);
+  if (transfer.linked) fields.U64(tag::kLinked, 1);
   if (transfer.balancing) {
-    builder.U64(tag::kRequestedAmount, static_cast<uint64_t>(posted.requested));
+    fields.U64(tag::kRequestedAmount, static_cast<uint64_t>(posted.requested));
   }
-  if (!transfer.corrects.IsZero()) builder.Id(tag::kCorrects, transfer.corrects);
-  if (!posted.mandate.IsZero()) builder.Id(tag::kMandate, posted.mandate);
-  if (!caller.is_service) builder.Id(tag::kPrincipal, caller.principal);
-  if (!caller.agent.IsZero()) builder.Id(tag::kAgent, caller.agent);
-  if (order.has_value()) builder.Document(*order);
-  return builder;
+  fields.I64(tag::kDebitBalance, posted.debit_balance);
+  fields.I64(tag::kCreditBalance, posted.credit_balance);
+
+  crypto::CanonicalWriter out(96 + fields.bytes().size());
+  out.U16(crypto::kEntryVersion).Raw(EventOf(transfer).value.AsBytes()).I64(posted.posted_us);
+  out.U8(static_cast<uint8_t>(crypto::Service::kLedger)).U16(kind::kTransferPosted);
+  out.U8(static_cast<uint8_t>(crypto::ChainLink::kPay)).Raw(cooperative.value.AsBytes());
+  out.Raw(transfer.id.value.AsBytes()).Raw(transfer.authorised_by.value.AsBytes());
+  out.U16(fields.count()).Raw(fields.bytes());
+  return std::move(out).Take();
 }
 
 namespace {
