@@ -33,22 +33,25 @@ constexpr char kReadRootsBelow[] =
 
 absl::StatusOr<std::string> ReadHashTile(pg::Transaction& tx, const crypto::Tile& tile) {
   const auto index = static_cast<int64_t>(tile.index);
-  // Also for a part: the tile may have become full since the tree that is asked about.
-  ASSIGN_OR_RETURN(const std::optional<pg::Row> full,
-                   tx.ExecOptional(kReadFullTile, tile.level, index));
   const size_t bytes = size_t{tile.width} * 32;
   std::string hashes;
-  if (full.has_value()) {
-    hashes = full->GetBytes(0).substr(0, bytes);
-  } else if (tile.level > 0) {
+  if (tile.level > 0 && tile.width < crypto::kTileWidth) {
+    // Of full tiles below, which are there however far the log has grown since.
     ASSIGN_OR_RETURN(const pg::Rows rows,
                      tx.Exec(kReadRootsBelow, tile.level - 1, index * kTileWidth,
                              static_cast<int64_t>(tile.width)));
     for (const pg::Row& row : rows) absl::StrAppend(&hashes, row.GetBytes(0));
   } else {
-    ASSIGN_OR_RETURN(const std::vector<LogEntry> entries, ReadEntries(tx, tile));
-    for (const LogEntry& entry : entries) {
-      absl::StrAppend(&hashes, crypto::LeafHash(entry.leaf).AsBytes());
+    // Also for a part of level 0: the tile is often full by the time that it is asked for.
+    ASSIGN_OR_RETURN(const std::optional<pg::Row> full,
+                     tx.ExecOptional(kReadFullTile, tile.level, index));
+    if (full.has_value()) {
+      hashes = full->GetBytes(0).substr(0, bytes);
+    } else if (tile.level == 0) {
+      ASSIGN_OR_RETURN(const std::vector<LogEntry> entries, ReadEntries(tx, tile));
+      for (const LogEntry& entry : entries) {
+        absl::StrAppend(&hashes, crypto::LeafHash(entry.leaf).AsBytes());
+      }
     }
   }
   if (hashes.size() != bytes) return Lacking(tile);
