@@ -76,7 +76,8 @@ class Loop {
       if (outcomes.posted != batch_) {
         Require(absl::InternalError(outcomes.first_refusal), "posting");
       }
-      journal_.Acknowledge(call->client, call->first, static_cast<uint32_t>(batch_));
+      journal_.Acknowledge(call->client, call->first, static_cast<uint32_t>(batch_),
+                           outcomes.log_index_max);
       if (measured != nullptr) {
         measured->transfers += batch_;
         measured->latencies.Add(absl::Now() - call->started);

@@ -30,17 +30,18 @@ size_t Find(const std::string& bytes, const char* placeholder) {
   return at;
 }
 
-// Reads one outcome, at whose beginning `in` stands.
-v1::TransferResult ResultOf(CodedInputStream& in) {
-  uint64_t result = 0;
+// Reads result and place in the log of one outcome, at whose beginning `in` stands.
+std::pair<v1::TransferResult, int64_t> ReadOutcome(CodedInputStream& in) {
+  uint64_t result = 0, log_index = 0;
   while (const uint32_t tag = in.ReadTag()) {
-    if (WireFormatLite::GetTagFieldNumber(tag) == v1::TransferOutcome::kResultFieldNumber) {
-      in.ReadVarint64(&result);
-    } else if (!WireFormatLite::SkipField(&in, tag)) {
-      break;
+    switch (WireFormatLite::GetTagFieldNumber(tag)) {
+      case v1::TransferOutcome::kResultFieldNumber: in.ReadVarint64(&result); break;
+      case v1::TransferOutcome::kLogIndexFieldNumber: in.ReadVarint64(&log_index); break;
+      default:
+        if (!WireFormatLite::SkipField(&in, tag)) return {v1::TRANSFER_RESULT_UNSPECIFIED, 0};
     }
   }
-  return static_cast<v1::TransferResult>(result);
+  return {static_cast<v1::TransferResult>(result), static_cast<int64_t>(log_index)};
 }
 
 }  // namespace
@@ -123,10 +124,11 @@ Outcomes ReadOutcomes(absl::string_view response, int outcomes_field) {
     if (!in.ReadVarint32(&size)) break;
     const auto limit = in.PushLimit(static_cast<int>(size));
     const int begin = in.CurrentPosition();
-    const v1::TransferResult result = ResultOf(in);
+    const auto [result, log_index] = ReadOutcome(in);
     in.PopLimit(limit);
     if (result == v1::TRANSFER_RESULT_POSTED) {
       ++outcomes.posted;
+      outcomes.log_index_max = std::max(outcomes.log_index_max, log_index);
       continue;
     }
     ++outcomes.refused;
@@ -146,7 +148,9 @@ uint32_t Journal::Send(uint32_t client, uint32_t count) {
   return first;
 }
 
-void Journal::Acknowledge(uint32_t client, uint32_t first, uint32_t count) {
+void Journal::Acknowledge(uint32_t client, uint32_t first, uint32_t count,
+                          int64_t log_index_max) {
+  log_index_max_ = std::max(log_index_max_, log_index_max);
   std::vector<bool>& known = clients_[client].acknowledged;
   std::fill_n(known.begin() + first, count, true);
 }

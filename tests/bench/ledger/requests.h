@@ -41,6 +41,7 @@ struct Outcomes {
   int posted = 0;
   int refused = 0;
   std::string first_refusal;
+  int64_t log_index_max = -1;  // of those that were posted
 };
 Outcomes ReadOutcomes(absl::string_view response, int outcomes_field);
 
@@ -50,19 +51,22 @@ class Journal {
   explicit Journal(int clients) : clients_(static_cast<size_t>(clients)) {}
   // The next `count` numbers of a client; returns the first.
   uint32_t Send(uint32_t client, uint32_t count);
-  void Acknowledge(uint32_t client, uint32_t first, uint32_t count);
+  void Acknowledge(uint32_t client, uint32_t first, uint32_t count, int64_t log_index_max);
 
   int clients() const { return static_cast<int>(clients_.size()); }
   bool WasSent(uint32_t client, uint32_t sequence) const;
   bool WasAcknowledged(uint32_t client, uint32_t sequence) const;
   int64_t sent() const;
   int64_t acknowledged() const;
+  // The last place in the log that was acknowledged; -1: none.
+  int64_t log_index_max() const { return log_index_max_; }
 
  private:
   struct Client {
     std::vector<bool> acknowledged;  // one per transfer that was sent
   };
   std::vector<Client> clients_;
+  int64_t log_index_max_ = -1;
 };
 
 }  // namespace rochdale::bench

@@ -120,7 +120,7 @@ class Loop {
   void Answered(uint32_t client, absl::string_view message) {
     const Outcomes outcomes = ReadOutcomes(message, kOutcomesField);
     if (outcomes.posted != 1) Require(absl::InternalError(outcomes.first_refusal), "posting");
-    journal_.Acknowledge(client, clients_[client].sequence, 1);
+    journal_.Acknowledge(client, clients_[client].sequence, 1, outcomes.log_index_max);
     clients_[client].waiting = false;
     if (measured_ != nullptr) {
       ++measured_->transfers;

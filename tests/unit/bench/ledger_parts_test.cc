@@ -54,7 +54,7 @@ TEST_CASE("outcomes are counted from the bytes of either response") {
       outcome.set_transfer_id("01890a5d-ac96-774b-bcce-b302099a8057");
       outcome.set_result(v1::TRANSFER_RESULT_POSTED);
       outcome.set_debit_balance_micro(-5);
-      outcome.set_log_index(1'000'000);
+      outcome.set_log_index(1'000'000 + i);
     }
     response.mutable_outcomes(1)->set_result(v1::TRANSFER_RESULT_INSUFFICIENT_FUNDS);
     response.mutable_outcomes(1)->set_message("no funds");
@@ -67,6 +67,7 @@ TEST_CASE("outcomes are counted from the bytes of either response") {
     const Outcomes outcomes = ReadOutcomes(bytes, field);
     CHECK(outcomes.posted == 2);
     CHECK(outcomes.refused == 1);
+    CHECK(outcomes.log_index_max == 1'000'002);
     CHECK(outcomes.first_refusal == "TRANSFER_RESULT_INSUFFICIENT_FUNDS: no funds");
   }
   CHECK(ReadOutcomes("", 1).posted == 0);
@@ -76,7 +77,9 @@ TEST_CASE("the journal knows what was sent and what was acknowledged") {
   Journal journal(2);
   CHECK(journal.Send(0, 3) == 0);
   CHECK(journal.Send(0, 2) == 3);
-  journal.Acknowledge(0, 3, 2);
+  CHECK(journal.log_index_max() == -1);
+  journal.Acknowledge(0, 3, 2, 17);
+  CHECK(journal.log_index_max() == 17);
   CHECK(journal.sent() == 5);
   CHECK(journal.acknowledged() == 2);
   CHECK(journal.WasSent(0, 4));
