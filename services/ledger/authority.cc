@@ -132,6 +132,10 @@ constexpr char kAttest[] =
 constexpr char kPause[] =
     "INSERT INTO authority_paused_agents VALUES ($1, $2) ON CONFLICT DO NOTHING";
 constexpr char kResume[] = "DELETE FROM authority_paused_agents WHERE agent = $1";
+// The agent's earlier mandate in the cooperative ends with the new one; no entry says so.
+constexpr char kReplace[] =
+    "UPDATE authority_mandates SET revoked = true "
+    "WHERE agent = $1 AND cooperative = $2 AND NOT revoked";
 constexpr char kGrant[] =
     "INSERT INTO authority_mandates VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, false) "
     "ON CONFLICT DO NOTHING";
@@ -165,6 +169,7 @@ static absl::Status Apply(pg::Transaction& tx, const LogEntry& logged,
       ASSIGN_OR_RETURN(const Uuid principal, entry.IdAt(tag::kPrincipal));
       ASSIGN_OR_RETURN(const Uuid agent, entry.IdAt(tag::kAgent));
       const auto accounts = entry.Bytes(tag::kCounterparties);
+      RETURN_IF_ERROR(tx.Exec(kReplace, agent, entry.cooperative).status());
       return tx
           .Exec(kGrant, subject, entry.event_id, entry.cooperative, principal, agent,
                 NumberOr(entry, tag::kActions, 0), NumberOr(entry, tag::kNotBeforeUs, 0),

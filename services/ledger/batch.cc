@@ -531,8 +531,9 @@ absl::StatusOr<Reply> Batch::Run(const Command& command, const AppendEntries& ap
   }
   if (command.ChangesAuthority()) {
     changes_.authority = true;
-    changes_.complete_until_us =
-        std::max(changes_.complete_until_us, append.complete_until_us);
+    // A clock of governance's that is ahead must not make this knowledge younger than it is.
+    changes_.complete_until_us = std::max(changes_.complete_until_us,
+                                          std::min(append.complete_until_us, now_us_));
     settle_first_ = true;
   }
   return reply;

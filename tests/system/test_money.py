@@ -119,6 +119,29 @@ def test_one_transfer_from_many_threads_is_one(world):
     assert raised.value.reason == "EXISTS_DIFFERENT"
 
 
+def test_a_member_sends_what_its_level_allows(world):
+    """Level 1: 100 tokens a day; what a verifier attests counts once attest_kyc returns."""
+    payer, payee = world.members[3], world.members[4]
+    world.founder.admin.transfer(world.source_account(), payer.account_id, 200_000_000)
+
+    def send(amount):
+        try:
+            world.principal(payer).admin.transfer(payer.account_id, payee.account_id, amount)
+            return "POSTED"
+        except errors.TransferRefused as refusal:
+            return refusal.reason
+
+    assert send(100_000_001) == "LIMIT_EXCEEDED"
+    assert send(100_000_000) == "POSTED"
+    assert send(1) == "LIMIT_EXCEEDED"
+    world.attest(payer.principal_id, 2)
+    assert send(1) == "POSTED"
+    world.attest(payer.principal_id, 0)
+    assert send(1) == "KYC_LEVEL_TOO_LOW"
+    world.attest(payer.principal_id, 1)
+    checks.check_money(world)
+
+
 def test_members_commit_and_reveal_at_once(world):
     number = world.start_training(1).number
     round_ = world.await_state(number, rounds.OPEN)

@@ -44,10 +44,14 @@ struct Spenders {
     ledger.Governance({builder.BuildBytes().value()});
   }
   Uuid Mandate(const Agent& agent, int64_t day, int64_t total, const std::string& only = "") {
+    return MandateIn(cooperative, agent, day, total, only);
+  }
+  Uuid MandateIn(const CooperativeId& where, const Agent& agent, int64_t day, int64_t total,
+                 const std::string& only = "") {
     const Uuid id = ledger.ids.New(ledger.clock.Now());
     crypto::EntryBuilder builder = Entry(kind::kMandateGranted, id);
     builder.Id(tag::kPrincipal, agent.principal)
-        .Cooperative(cooperative)
+        .Cooperative(where)
         .Id(tag::kAgent, agent.id)
         .I64(tag::kNotBeforeUs, 0)
         .I64(tag::kExpiresUs, absl::ToUnixMicros(ledger.clock.Now() + absl::Hours(1)))
@@ -113,8 +117,9 @@ TEST_CASE("an agent spends within its mandates", "[ledger]") {
   v1::GetTransferRequest get;
   get.set_transfer_id(paid.transfer_id());
   CHECK(s.world.payout.Ok(&Stub::GetTransfer, get).transfer().mandate_id() == mandate.ToString());
-  // A second mandate has its own budget; it counts until it is revoked.
-  const Uuid second = s.Mandate(agent, 1'000, 1'000);
+  // One in another cooperative has its own budget; it counts until it is revoked.
+  const CooperativeId other{ledger.ids.New(ledger.clock.Now())};
+  const Uuid second = s.MandateIn(other, agent, 1'000, 1'000);
   CHECK(s.By(agent, s.Pay(500)) == v1::TRANSFER_RESULT_POSTED);
   crypto::EntryBuilder pause = s.Entry(kind::kAgentPaused, agent.id.value);
   pause.Text(tag::kReason, "TEST");
@@ -125,6 +130,12 @@ TEST_CASE("an agent spends within its mandates", "[ledger]") {
   CHECK(s.By(agent, s.Pay(1)) == v1::TRANSFER_RESULT_POSTED);
   crypto::EntryBuilder revoke = s.Entry(kind::kMandateRevoked, second);
   s.Signed(revoke);
+  CHECK(s.By(agent, s.Pay(1)) == v1::TRANSFER_RESULT_MANDATE_EXCEEDED);
+  // One in the same cooperative takes the first one's place, for the worse too.
+  s.Mandate(agent, 20, 20);
+  CHECK(s.By(agent, s.Pay(21)) == v1::TRANSFER_RESULT_MANDATE_EXCEEDED);
+  CHECK(s.By(agent, s.Pay(20)) == v1::TRANSFER_RESULT_POSTED);
+  s.Mandate(agent, 0, 0);
   CHECK(s.By(agent, s.Pay(1)) == v1::TRANSFER_RESULT_MANDATE_EXCEEDED);
   // Who leaves the cooperative takes its mandates along.
   crypto::EntryBuilder left = s.Entry(kind::kMembershipLeft, s.world.ann.id.value);
