@@ -114,6 +114,8 @@ constexpr TagInfo kTags[] = {
      "balance of debit_account after this, micro-units"},
     {tag::kCreditBalance, "credit_balance", kI64, 0,
      "balance of credit_account after this, micro-units"},
+    {tag::kOperatorSignature, "operator_signature", kBytes, 64,
+     "Ed25519 of registered_key over the same PAE bytes as signature"},
 };
 
 constexpr Service kGov = Service::kGovernance;
@@ -210,7 +212,7 @@ constexpr KindInfo kKinds[] = {
       tag::kDebitBalance, tag::kCreditBalance}},
     {kind::kLogStarted, "LOG_STARTED", kLed, kAuthorise, "none (zero)", kMay,
      {tag::kRegisteredKey, tag::kOrigin},
-     {tag::kPreviousOrigin, tag::kPreviousSize, tag::kPreviousRoot}},
+     {tag::kPreviousOrigin, tag::kPreviousSize, tag::kPreviousRoot, tag::kOperatorSignature}},
     {kind::kAccountChanged, "ACCOUNT_CHANGED", kLed, kAuthorise, "account", kMay,
      {tag::kVersion, tag::kStatus}, {tag::kFloor}},
     {kind::kBundleSigned, "BUNDLE_SIGNED", kLed, kAudit, "cooperative of the bundle", kMay,

@@ -114,6 +114,8 @@ inline constexpr uint16_t kPreviousRoot = 123;
 // Money again: running balances.
 inline constexpr uint16_t kDebitBalance = 124;
 inline constexpr uint16_t kCreditBalance = 125;
+// The log itself again.
+inline constexpr uint16_t kOperatorSignature = 126;
 }  // namespace tag
 
 namespace kind {

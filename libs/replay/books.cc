@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "absl/numeric/int128.h"
 #include "absl/strings/str_cat.h"
 #include "libs/base/status_macros.h"
+#include "libs/crypto/deterministic_id.h"
 #include "libs/crypto/entry_kinds.h"
 
 namespace rochdale::replay {
@@ -63,8 +65,13 @@ void MoveValue(Account& debit, Account& credit, int64_t amount) {
 
 }  // namespace
 
+int32_t DayOf(int64_t time_us) {
+  return static_cast<int32_t>(time_us / (int64_t{86'400} * 1'000'000));
+}
+
 absl::Status Books::Apply(const Entry& entry) {
   const int64_t index = entries_++;
+  touched_.clear();
   const bool own = entry.service == crypto::Service::kLedger;
   if (chain_us_ && (entry.kind != kind::kTransferPosted || entry.time_us != *chain_us_)) {
     chain_us_.reset();
@@ -83,6 +90,10 @@ absl::Status Books::Apply(const Entry& entry) {
     case kind::kAccountChanged: return Change(entry);
     case kind::kTransferPosted: return Move(entry);
     case kind::kHoldExpired: return Expire(entry);
+    case kind::kLogStarted:
+      // What restarts a log is later than what it goes on with.
+      own_time_us_ = 0;
+      return absl::OkStatus();
     default: return absl::OkStatus();
   }
 }
@@ -124,15 +135,18 @@ absl::Status Books::Change(const Entry& entry) {
                               account.version));
   }
   if (account.status == kClosed) return Wrong("a closed account never changes");
+  const bool possible = status == account.status ||
+                        (account.status == kOpen && status != kClosed) ||
+                        (account.status == kFrozen && status != kClosed) ||
+                        account.status == kClosing;
+  if (!possible) return Wrong("an account is closed only after it was closing");
   if (status == kClosed && (account.balance() != 0 || account.held != 0)) {
     return Wrong("an account is closed with nothing in it and nothing held");
   }
   if (entry.Find(tag::kFloor) != nullptr) {
     ASSIGN_OR_RETURN(const int64_t floor, entry.I64(tag::kFloor));
-    if (floor == kUnlimited || !account.floor) {
-      return Wrong("whether an account is unlimited never changes");
-    }
-    account.floor = floor;
+    if (floor == kUnlimited && account.floor) return Wrong("no account becomes unlimited");
+    if (floor != kUnlimited) account.floor = floor;
   }
   account.status = status;
   account.version = static_cast<int64_t>(version);
@@ -176,10 +190,22 @@ absl::Status Books::Move(const Entry& entry) {
     return Wrong("its accounts are of different assets");
   }
   if (transfers_.contains(entry.subject)) return Wrong("its transfer was posted before");
+  if (entry.event_id.value !=
+      crypto::DeterministicId("ledger/transfer-posted", TransferId{entry.subject})) {
+    return Wrong("its event id does not follow from its transfer's");
+  }
   if (phase == kPost || phase == kVoid) {
     RETURN_IF_ERROR(EndHold(entry, transfer));
   } else {
     RETURN_IF_ERROR(MoveAtOnce(entry, transfer));
+  }
+  for (const auto& [tag, account] : {std::pair(tag::kDebitBalance, transfer.debit),
+                                     std::pair(tag::kCreditBalance, transfer.credit)}) {
+    if (entry.Find(tag) == nullptr) continue;
+    if (entry.I64(tag).value_or(0) != accounts_[account].balance()) {
+      return Wrong(absl::StrCat("it says another balance than ", accounts_[account].balance(),
+                                " of ", accounts_[account].id.ToString()));
+    }
   }
   if (linked != 0) {
     chain_us_ = entry.time_us;
@@ -215,9 +241,6 @@ absl::Status Books::MoveAtOnce(const Entry& entry, Transfer transfer) {
   Transfer* corrected = nullptr;
   RETURN_IF_ERROR(CheckCorrection(entry, transfer, corrected));
   RETURN_IF_ERROR(MayMove(debit, credit));
-  if (!debit.floor && transfer.kind != kMintKind) {
-    return Wrong("an unlimited account is there to mint from");
-  }
   const std::optional<int128> free = Available(debit);
   if (free && *free < transfer.amount) {
     return Wrong(absl::StrCat("the balance ", debit.balance(), " less holds of ", debit.held,
@@ -231,6 +254,7 @@ absl::Status Books::MoveAtOnce(const Entry& entry, Transfer transfer) {
                                 static_cast<int64_t>(most)));
     }
   }
+  const Uuid spender = SpenderOf(entry, transfer), mandate = IdOr(entry, tag::kMandate);
   if (transfer.phase == kPending) {
     ASSIGN_OR_RETURN(const int64_t expires, entry.I64(tag::kExpiresUs));
     if (expires <= entry.time_us || expires - entry.time_us > kHoldMaxUs) {
@@ -240,16 +264,19 @@ absl::Status Books::MoveAtOnce(const Entry& entry, Transfer transfer) {
     debit.held += transfer.amount;
     transfer.state = State::kOpen;
     ++open_holds_;
-    holds_[entry.subject] = {transfer.kind, entry.time_us, expires, 0};
+    holds_[entry.subject] = {entry.time_us, expires, 0, spender, mandate};
   } else {
     RETURN_IF_ERROR(Fits(debit, credit, transfer.amount));
     MoveValue(debit, credit, transfer.amount);
   }
+  Spend(spender, debit.asset, entry.time_us, transfer.amount, false);
+  Spend(mandate, debit.asset, entry.time_us, transfer.amount, true);
   if (corrected != nullptr) {
     corrected->corrected += transfer.amount;
     transfer.correction = true;
   }
-  Record(entry, transfer);
+  transfers_[entry.subject] = transfer;
+  Touch(transfer);
   return absl::OkStatus();
 }
 
@@ -266,7 +293,6 @@ absl::Status Books::EndHold(const Entry& entry, Transfer transfer) {
   }
   if (hold.state != State::kOpen) return Wrong("its hold was posted or voided or has expired");
   Hold& about = holds_[id];
-  if (entry.time_us >= about.expires_us) return Wrong("its hold has expired by then");
   if (entry.Find(tag::kRequestedAmount) != nullptr || entry.Find(tag::kCorrects) != nullptr) {
     return Wrong("what ends a hold neither balances nor corrects");
   }
@@ -274,16 +300,17 @@ absl::Status Books::EndHold(const Entry& entry, Transfer transfer) {
   Account& credit = accounts_[transfer.credit];
   if (transfer.phase == kVoid) {
     if (transfer.amount != hold.amount) return Wrong("its amount is not its hold's");
-    Free(id, State::kVoided);
+    Free(id, State::kVoided, 0);
   } else {
     if (transfer.amount > hold.amount) return Wrong("it moves more than its hold set aside");
     RETURN_IF_ERROR(MayMove(debit, credit));
     RETURN_IF_ERROR(Fits(debit, credit, transfer.amount));
     about.posted = transfer.amount;
-    Free(id, State::kPosted);
+    Free(id, State::kPosted, transfer.amount);
     MoveValue(debit, credit, transfer.amount);
   }
-  Record(entry, transfer);
+  transfers_[entry.subject] = transfer;
+  Touch(transfer);
   return absl::OkStatus();
 }
 
@@ -292,7 +319,7 @@ absl::Status Books::Expire(const Entry& entry) {
   if (found == transfers_.end() || found->second.phase != kPending) {
     return Wrong("it names no hold");
   }
-  const Transfer& hold = found->second;
+  const Transfer hold = found->second;
   ASSIGN_OR_RETURN(const int64_t amount, AmountAt(entry, tag::kAmount));
   if (accounts_[hold.debit].id != IdOr(entry, tag::kDebitAccount) ||
       accounts_[hold.credit].id != IdOr(entry, tag::kCreditAccount) || hold.amount != amount) {
@@ -300,24 +327,42 @@ absl::Status Books::Expire(const Entry& entry) {
   }
   if (hold.state != State::kOpen) return Wrong("its hold was posted or voided or has expired");
   if (entry.time_us < holds_[entry.subject].expires_us) return Wrong("its hold lasts longer");
-  Free(entry.subject, State::kExpired);
-  accounts_[hold.debit].last_index = entries_ - 1;
+  Free(entry.subject, State::kExpired, 0);
+  Touch(hold);
   return absl::OkStatus();
 }
 
-void Books::Free(const Uuid& hold, State state) {
-  Transfer& transfer = transfers_[hold];
+// What was set aside is free again; what was not posted of it counts as never sent.
+void Books::Free(const Uuid& id, State state, int64_t posted) {
+  Transfer& transfer = transfers_[id];
   transfer.state = state;
-  accounts_[transfer.debit].held -= transfer.amount;
+  Account& debit = accounts_[transfer.debit];
+  debit.held -= transfer.amount;
   --open_holds_;
+  const Hold& hold = holds_[id];
+  const int64_t back = posted - transfer.amount;
+  Spend(hold.owner, debit.asset, hold.opened_us, back, false);
+  Spend(hold.mandate, debit.asset, hold.opened_us, back, true);
 }
 
-void Books::Record(const Entry& entry, const Transfer& transfer) {
-  transfers_[entry.subject] = transfer;
-  accounts_[transfer.debit].last_index = entries_ - 1;
-  if (transfer.phase == kAtOnce || transfer.phase == kPost) {
-    accounts_[transfer.credit].last_index = entries_ - 1;
-  }
+void Books::Spend(const Uuid& key, const std::string& asset, int64_t time_us, int64_t amount,
+                  bool in_all) {
+  if (key.IsZero() || amount == 0) return;
+  spent_[{key, asset, DayOf(time_us)}] += amount;
+  if (in_all) spent_[{key, asset, kAllDays}] += amount;
+}
+
+// An outflow of who ordered it, unless it stays with the same owner.
+Uuid Books::SpenderOf(const Entry& entry, const Transfer& transfer) const {
+  const Uuid principal = IdOr(entry, tag::kPrincipal);
+  const Account& credit = accounts_[transfer.credit];
+  const bool own = credit.type != kSystemType && credit.owner == principal;
+  return own ? Uuid{} : principal;
+}
+
+void Books::Touch(const Transfer& transfer) {
+  touched_ = {transfer.debit, transfer.credit};
+  for (const uint32_t place : touched_) accounts_[place].last_index = entries_ - 1;
 }
 
 absl::Status Books::Close() const {

@@ -59,11 +59,23 @@ struct Transfer {
 };
 
 struct Hold {
-  uint32_t transfer_kind = 0;
   int64_t opened_us = 0;
   int64_t expires_us = 0;
   int64_t posted = 0;  // of it, micro-units
+  Uuid owner;          // whose outflow it is; zero: nobody's
+  Uuid mandate;        // whose budget it counts against; zero: none
 };
+
+// What a principal or a mandate spent of an asset on a UTC day (kAllDays: in all), holds included.
+struct SpentKey {
+  Uuid key;
+  std::string asset;
+  int32_t day = 0;  // since 1970-01-01
+
+  auto operator<=>(const SpentKey&) const = default;
+};
+inline constexpr int32_t kAllDays = -1;
+int32_t DayOf(int64_t time_us);
 
 class Books {
  public:
@@ -84,6 +96,9 @@ class Books {
   const Transfer* FindTransfer(const Uuid& id) const;
   const absl::flat_hash_map<Uuid, Transfer>& all_transfers() const { return transfers_; }
   const absl::flat_hash_map<Uuid, Hold>& holds() const { return holds_; }  // of every state
+  const std::map<SpentKey, int64_t>& spent() const { return spent_; }
+  // Accounts whose totals the last entry changed or might have: its debit and credit account.
+  const std::vector<uint32_t>& touched() const { return touched_; }
   // Sums of balances by asset, as decimal text; "0" always.
   std::map<std::string, std::string> Sums() const;
 
@@ -96,8 +111,11 @@ class Books {
   absl::Status EndHold(const crypto::Entry& entry, Transfer transfer);
   absl::Status CheckCorrection(const crypto::Entry& entry, const Transfer& transfer,
                                Transfer*& corrected);
-  void Free(const Uuid& hold, State state);
-  void Record(const crypto::Entry& entry, const Transfer& transfer);
+  void Free(const Uuid& id, State state, int64_t posted);
+  void Spend(const Uuid& key, const std::string& asset, int64_t time_us, int64_t amount,
+             bool in_all);
+  Uuid SpenderOf(const crypto::Entry& entry, const Transfer& transfer) const;
+  void Touch(const Transfer& transfer);
 
   int64_t entries_ = 0;
   int64_t own_time_us_ = 0;             // of the ledger's last entry
@@ -107,6 +125,8 @@ class Books {
   absl::flat_hash_map<Uuid, uint32_t> places_;
   absl::flat_hash_map<Uuid, Transfer> transfers_;
   absl::flat_hash_map<Uuid, Hold> holds_;
+  std::map<SpentKey, int64_t> spent_;
+  std::vector<uint32_t> touched_;
 };
 
 }  // namespace rochdale::replay

@@ -5,6 +5,8 @@
 #include "absl/strings/str_cat.h"
 #include "libs/base/durable_file.h"
 #include "libs/base/status_macros.h"
+#include "libs/crypto/entry.h"
+#include "libs/crypto/entry_kinds.h"
 
 namespace rochdale::ledger {
 namespace {
@@ -58,7 +60,20 @@ absl::StatusOr<std::optional<crypto::Checkpoint>> TreeHeads::ReadFile() const {
                    checkpoint.status().message()));
 }
 
+absl::Status TreeHeads::CheckOrigin(pg::Transaction& tx, const TreeState& state) const {
+  if (state.size == 0) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::optional<LogEntry> first, FindEntry(tx, 0));
+  if (!first.has_value()) return absl::DataLossError("the log lacks its first entry");
+  ASSIGN_OR_RETURN(const crypto::Entry started, crypto::DecodeEntry(first->leaf));
+  const auto origin = started.Text(crypto::tag::kOrigin);
+  if (origin.ok() && *origin == origin_) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("the database has the log ", origin.ok() ? *origin : "of no origin", ", not ",
+                   origin_));
+}
+
 absl::Status TreeHeads::Check(pg::Transaction& tx, const TreeState& state) const {
+  RETURN_IF_ERROR(CheckOrigin(tx, state));
   ASSIGN_OR_RETURN(const std::optional<crypto::Checkpoint> last, ReadFile());
   if (last.has_value()) RETURN_IF_ERROR(CheckAgainst(tx, state, *last, file_));
   std::map<std::string, crypto::Checkpoint> remembered;

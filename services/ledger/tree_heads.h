@@ -43,7 +43,8 @@ class TreeHeads {
 
   // DATA_LOSS where the database is behind a checkpoint in the file or one that was remembered, or
   // has another root at its size; FAILED_PRECONDITION where the file is not a checkpoint of this
-  // log.
+  // log, or the database has the log of another origin (one that was restarted has a new one, and
+  // the old one must never be signed again).
   absl::Status Check(pg::Transaction& tx, const TreeState& state) const;
 
   // Signs the head of what is committed now, unless that size has one, and returns it.
@@ -54,6 +55,7 @@ class TreeHeads {
   absl::StatusOr<std::string> SignBundle(const crypto::Digest& manifest) const;
 
  private:
+  absl::Status CheckOrigin(pg::Transaction& tx, const TreeState& state) const;
   // Nothing where there is no file: none was ever signed here, by a new log or a replica that never
   // led.
   absl::StatusOr<std::optional<crypto::Checkpoint>> ReadFile() const;

@@ -2,6 +2,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "libs/crypto/entry_kinds.h"
@@ -41,7 +42,11 @@ struct Keys {
   std::map<Uuid, std::string> agents;
   std::map<Uuid, std::set<std::string>> with_agents;  // a principal's own and its agents'
 
+  std::string founder;  // of the log's first founding
+
   explicit Keys(const Log& log) {
+    const std::vector<size_t>& founded = log.OfKind(kind::kCooperativeFounded);
+    if (!founded.empty()) founder = BytesOr(log.at(founded.front()), tag::kPublicKey);
     for (const size_t i : log.OfKind(kind::kPrincipalRegistered)) {
       const crypto::Entry& entry = log.at(i);
       const std::string key = BytesOr(entry, tag::kRegisteredKey);
@@ -68,6 +73,8 @@ bool IsRightSigner(const crypto::Entry& entry, const Keys& keys) {
   const std::string signer = BytesOr(entry, tag::kPublicKey);
   const Uuid principal = IdOr(entry, tag::kPrincipal);
   switch (entry.kind) {
+    case kind::kLogStarted:  // one that restarts a log
+      return signer.empty() || signer == keys.founder;
     case kind::kPrincipalRegistered:
       return signer == BytesOr(entry, tag::kRegisteredKey);
     case kind::kAgentRegistered:

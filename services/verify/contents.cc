@@ -76,6 +76,9 @@ const std::vector<Content>& Contents() {
        {{"pool_id", kSubject}, {"cooperative_id", kCooperative}}, true},
       {kind::kEpochClosed, "rochdale.payout.v1.EpochClosing",
        {{"epoch_id", kSubject}, {"pool_id", tag::kPool}}, true},
+      {kind::kLogStarted, "rochdale.ledger.v1.LogRestart",
+       {{"origin", tag::kOrigin}, {"previous_origin", tag::kPreviousOrigin},
+        {"previous_size", tag::kPreviousSize}, {"previous_root", tag::kPreviousRoot}}, false},
       {kind::kAccountChanged, "rochdale.ledger.v1.AccountOrder",
        {{"account_id", kSubject}}, false},
       {kind::kTransferPosted, "rochdale.ledger.v1.TransferOrder", {}, false},  // see money.cc
@@ -218,6 +221,31 @@ bool IsMandated(const Log& log, const Entry& committed) {
          mandate->I64(tag::kExpiresUs).value_or(0) > committed.time_us;
 }
 
+// A restart is signed by the operator, too, with the log's key, over the same body; the checkpoint
+// that it shows is one of the log that was restored, beyond what was kept.
+absl::Status CheckRestart(const Log& log, const Entry& entry,
+                          const crypto::SignedDocument& document) {
+  const auto key = entry.Bytes(tag::kRegisteredKey);
+  const auto signature = entry.Bytes(tag::kOperatorSignature);
+  if (!key.ok() || !signature.ok()) return absl::DataLossError("the operator did not sign it");
+  const auto by_operator =
+      crypto::MakeSignedDocument(document.type, document.body, *key, *signature);
+  if (!by_operator.ok() || !crypto::VerifyDocument(*by_operator).ok()) {
+    return absl::DataLossError("the operator's signature does not verify");
+  }
+  ASSIGN_OR_RETURN(const nlohmann::json body, ParseObject(document.body));
+  const std::string note = ProtoText(body, "last_checkpoint");
+  if (note.empty()) return absl::OkStatus();
+  const Entry& previous = log.at(log.IndexOf(entry) + 1);  // its start, which CheckLog looked at
+  ASSIGN_OR_RETURN(const absl::string_view old_key, previous.Bytes(tag::kRegisteredKey));
+  ASSIGN_OR_RETURN(const crypto::PublicKey public_key, crypto::PublicKey::FromBytes(old_key));
+  ASSIGN_OR_RETURN(const crypto::Checkpoint last,
+                   crypto::OpenCheckpoint(note, {TextAt(previous, tag::kOrigin),
+                                                 crypto::NoteAlgorithm::kEd25519, public_key}));
+  if (last.size > entry.U64(tag::kPreviousSize).value_or(0)) return absl::OkStatus();
+  return absl::DataLossError("the checkpoint that it shows is not beyond what was kept");
+}
+
 }  // namespace
 
 void CheckContents(const Log& log, const Documents& documents, Report& report) {
@@ -246,6 +274,9 @@ void CheckContents(const Log& log, const Documents& documents, Report& report) {
     const auto document = documents.find(*digest);
     if (document == documents.end()) continue;
     ++read;
+    if (entry.kind == kind::kLogStarted) {
+      check.Need(CheckRestart(log, entry, document->second), where);
+    }
     check.Need(CheckBody(*content, entry, document->second.body), where);
   }
   check.Say(absl::StrCat(read, " entries say what was signed"));

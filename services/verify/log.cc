@@ -104,6 +104,38 @@ bool IsStart(const crypto::Entry& entry, const crypto::NoteKey& origin) {
          *key == origin.key.AsBytes();
 }
 
+bool RestartsLog(const crypto::Entry& entry) {
+  return entry.kind == kind::kLogStarted && entry.Find(tag::kPreviousOrigin) != nullptr;
+}
+
+// A log that was restored to an earlier point goes on under a new origin: a start with
+// `previous_size`, and right after it the entries that were kept, which begin with their own start.
+void CheckRestart(const std::vector<std::string>& leaves, const std::vector<crypto::Entry>& entries,
+                  size_t at, Check& check) {
+  const crypto::Entry& entry = entries[at];
+  const std::string where = absl::StrCat("entry ", at);
+  const auto kept = entry.U64(tag::kPreviousSize);
+  const auto root = entry.DigestAt(tag::kPreviousRoot);
+  const auto origin = entry.Text(tag::kPreviousOrigin);
+  if (!check.Need(kept.ok() && root.ok() && origin.ok() &&
+                      entry.Find(tag::kSignature) != nullptr &&
+                      entry.Find(tag::kOperatorSignature) != nullptr,
+                  where, "it restarts a log without saying which, or without its signatures")) {
+    return;
+  }
+  if (!check.Need(*kept > 0 && *kept < leaves.size() - at, where,
+                  "the entries that it says were kept are not there")) {
+    return;
+  }
+  crypto::Frontier tree;
+  for (size_t i = at + 1; i <= at + *kept; ++i) tree.Append(crypto::LeafHash(leaves[i]));
+  check.Need(tree.Root() == *root, where,
+             "the entries that follow are not those that it says were kept");
+  const auto previous = entries[at + 1].Text(tag::kOrigin);
+  check.Need(entries[at + 1].kind == kind::kLogStarted && previous.ok() && *previous == *origin,
+             where, "what follows does not begin the log that it says was restored");
+}
+
 std::optional<Log> CheckEntries(const std::vector<std::string>& leaves,
                                 const crypto::NoteKey& origin, Report& report) {
   Check& check = report.Begin("log-entries");
@@ -116,14 +148,18 @@ std::optional<Log> CheckEntries(const std::vector<std::string>& leaves,
     if (!check.Need(entry.status(), where)) continue;
     check.Need(crypto::CheckKind(*entry), where);
     check.Need(events.insert(entry->event_id).second, where, "its event id was used before");
-    check.Need((entry->kind == kind::kLogStarted) == (i == 0), where,
-               "LOG_STARTED is the first entry and no other");
+    const bool starts = i == 0 || (entries.size() == i && RestartsLog(entries.back()));
+    check.Need((entry->kind == kind::kLogStarted) == starts, where,
+               "LOG_STARTED is the first entry, or follows one that restarts a log, and no other");
     check.Need(i > 0 || IsStart(*entry, origin), where,
                "it starts a log of another key or name");
     entries.push_back(*std::move(entry));
   }
   check.Say(absl::StrCat(entries.size(), " entries"));
   if (entries.size() != leaves.size()) return std::nullopt;
+  for (size_t i = 0; i < entries.size() && RestartsLog(entries[i]); ++i) {
+    CheckRestart(leaves, entries, i, check);
+  }
   return Log(std::move(entries));
 }
 

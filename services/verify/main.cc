@@ -34,6 +34,7 @@ struct Arguments {
   std::string update;
   std::vector<std::string> witness_keys;
   std::vector<std::string> checkpoints;
+  std::string tables;
   bool json = false;
 };
 
@@ -100,6 +101,7 @@ int Show(const Report& report, bool self_consistent_only, bool json,
 int RunPart(Part part, const Arguments& arguments) {
   Request request;
   request.part = part;
+  request.tables = arguments.tables;
   request.bundle = arguments.path;
   const absl::Status keys = ReadKeys(arguments, request.origin, request.witnesses);
   if (!keys.ok()) return Misused(keys.message());
@@ -176,6 +178,8 @@ int Main(int argc, char** argv) {
                      "repeatable")
         ->take_all();
   }
+  replay->add_option("--tables", arguments.tables,
+                     "What rochdale-ledger-admin export-tables wrote: compare it with the log");
   for (CLI::App* part : {credit, decision}) {
     part->add_option("update", arguments.update, "Only this update (UUID)");
   }

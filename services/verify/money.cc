@@ -63,6 +63,11 @@ absl::Status CheckAllowed(const Log& log, const Entry& entry, const replay::Book
     RETURN_IF_ERROR(CheckOwner(log, entry, *author, debit, credit));
   }
   const uint64_t transfer_kind = NumberOr(entry, tag::kTransferKind);
+  const uint64_t phase = NumberOr(entry, tag::kPhase);
+  const bool takes = phase == replay::kAtOnce || phase == replay::kPending;
+  if (takes && !debit.floor && transfer_kind != replay::kMintKind) {
+    return Wrong("an unlimited account is there to mint from");
+  }
   if (transfer_kind == replay::kMintKind && author->kind != kind::kCooperativeFounded) {
     return Wrong("tokens are made by a founding only");
   }

@@ -13,6 +13,7 @@
 #include "services/verify/money.h"
 #include "services/verify/rounds.h"
 #include "services/verify/statements.h"
+#include "services/verify/tables.h"
 
 namespace rochdale::verify {
 namespace {
@@ -108,6 +109,7 @@ Report Verify(const Request& request, replay::Books* books) {
   if (part == Part::kBundle || part == Part::kReplay) {
     replay::Books found = whole ? CheckMoneyPart(*bundle, *log, documents, report)
                                 : CheckTransfers(*log, documents, report);
+    if (!request.tables.empty()) CheckTables(*log, request.tables, report);
     if (books != nullptr) *books = std::move(found);
   }
   return report;

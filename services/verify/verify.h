@@ -24,6 +24,7 @@ struct Request {
   std::optional<crypto::NoteKey> origin;       // from outside; nothing: the bundle's own
   std::vector<crypto::NoteKey> witnesses;      // from outside: each has cosigned the checkpoint
   std::vector<std::string> heads;              // earlier signed tree heads, kept outside
+  std::string tables;                          // of kReplay: an export (file) to be compared
   int64_t recomputed_rounds = 1;               // kEveryRound: all that have credits
   std::optional<UpdateId> update;              // of kCredit and kDecision; nothing: all
 };

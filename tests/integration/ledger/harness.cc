@@ -55,7 +55,7 @@ crypto::KeyPair Ledger::ServiceKey(const std::string& service) {
   return crypto::KeyPair::FromSeed(seed);
 }
 
-Ledger::Ledger(TestDatabase& database, LedgerSetup setup)
+Ledger::Ledger(pg::DatabaseOptions db_options, LedgerSetup setup)
     : logger_("ledger", obs::LogLevel::kInfo, clock, [this](const std::string& line) {
         std::lock_guard lock(log_mutex);
         log_lines.push_back(line);
@@ -67,7 +67,6 @@ Ledger::Ledger(TestDatabase& database, LedgerSetup setup)
   keys_ = std::make_unique<rpc::ConfiguredKeys>(services, &directory_);
   authenticator_ = std::make_unique<rpc::Authenticator>(*keys_, nullptr);
   calls_ = std::make_unique<rpc::Calls>(clock, ids, *authenticator_, logger_, metrics);
-  pg::DatabaseOptions db_options = database.Options("ledger");
   db_options.log = [this](absl::string_view line) {
     std::lock_guard lock(log_mutex);
     log_lines.emplace_back(line);
@@ -82,7 +81,7 @@ Ledger::Ledger(TestDatabase& database, LedgerSetup setup)
       setup.data_dir.empty() ? own_dir_.path() : setup.data_dir};
   LedgerOptions options;
   options.log_key = LogKey();
-  options.origin = "test.rochdale.local/log";
+  options.origin = setup.origin;
   options.sign_every = setup.sign_every;
   options.leadership_check_every = absl::Milliseconds(100);
   options.witnesses = setup.witnesses;

@@ -118,12 +118,16 @@ struct LedgerSetup {
   std::vector<WitnessName> witnesses = {};
   bool log_http = false;  // on any free port
   absl::Duration sign_every = absl::Milliseconds(100);
+  std::string origin = "test.rochdale.local/log";
 };
 
 // One replica. Several may run on one database.
 class Ledger {
  public:
-  explicit Ledger(TestDatabase& database, LedgerSetup setup = {});
+  explicit Ledger(TestDatabase& database, LedgerSetup setup = {})
+      : Ledger(database.Options("ledger"), std::move(setup)) {}
+  // On another database than the tests'.
+  explicit Ledger(pg::DatabaseOptions database, LedgerSetup setup);
   ~Ledger() { Stop(); }
   void Stop();
 

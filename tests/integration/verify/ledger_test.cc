@@ -9,10 +9,13 @@
 #include <map>
 #include <random>
 #include <string>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "libs/crypto/tile.h"
+#include "libs/replay/comparison.h"
 #include "services/verify/verify.h"
 #include "tests/integration/verify/random_ledger.h"
 
@@ -230,6 +233,109 @@ TEST_CASE("A tree by itself is as strict as a bundle", "[verify][log]") {
   SECTION("it is no bundle") {
     request.part = Part::kBundle;
     CHECK_FALSE(Verify(request).ok());
+  }
+}
+
+TEST_CASE("A log that was restarted openly verifies; its statement must be true",
+          "[verify][replay]") {
+  using Misstatement = RandomLedger::Misstatement;
+  struct Case {
+    Misstatement how;
+    const char* check;  // that fails; null: none
+  };
+  const Case cases[] = {{Misstatement::kNone, nullptr},
+                        {Misstatement::kRoot, "log-entries"},
+                        {Misstatement::kOrigin, "log-entries"},
+                        {Misstatement::kSize, "log-entries"},
+                        {Misstatement::kUnsigned, "log-entries"},
+                        {Misstatement::kSigner, "authority"}};
+  for (const Case& c : cases) {
+    // Within the beginning, where no chain can be cut.
+    RandomLedger again(77, 300);
+    again.Misstate(c.how);
+    again.Restart(40);
+    again.Misstate(Misstatement::kNone);
+    if (c.how == Misstatement::kNone) again.Restart(41);  // twice
+    const Folder folder;
+    again.Write(folder.path());
+    const Report report = VerifyTree(folder.path(), again.origin(), Part::kReplay);
+    INFO(static_cast<int>(c.how) << "\n" << report.ToText());
+    CHECK(report.ok() == (c.check == nullptr));
+    if (c.check != nullptr) CHECK_FALSE(Find(report, c.check).ok());
+  }
+}
+
+TEST_CASE("An export of the tables is compared row by row", "[verify][replay]") {
+  const RandomLedger ledger(31, 400);
+  const Folder folder;
+  ledger.Write(folder.path() + "/log");
+  // As a ledger that writes every entry in a batch of its own would have them.
+  std::vector<std::string> lines;
+  replay::Comparison books;
+  crypto::Frontier tree;
+  for (size_t i = 0; i < ledger.leaves().size(); ++i) {
+    const auto entry = crypto::DecodeEntry(ledger.leaves()[i]);
+    REQUIRE(books.Next(*entry).ok());
+    tree.Append(crypto::LeafHash(ledger.leaves()[i]));
+    for (const uint32_t place : books.books().touched()) {
+      const replay::Account& a = books.books().accounts()[place];
+      lines.push_back(replay::ToLine(replay::HistoryRow{a.id, static_cast<int64_t>(i), a.debits,
+                                                        a.credits, a.held, a.transfers,
+                                                        {static_cast<int64_t>(i)}}));
+    }
+  }
+  for (const replay::Account& a : books.books().accounts()) {
+    lines.push_back(replay::ToLine(replay::AccountRow{
+        a.id, a.owner, static_cast<int64_t>(a.type), a.asset, a.floor,
+        static_cast<int64_t>(a.status), a.version, a.opened_us, a.opened_index}));
+  }
+  for (const auto& [id, hold] : books.books().holds()) {
+    const replay::Transfer& t = *books.books().FindTransfer(id);
+    lines.push_back(replay::ToLine(replay::HoldRow{
+        id, books.books().accounts()[t.debit].id, books.books().accounts()[t.credit].id, t.amount,
+        t.kind, hold.opened_us, hold.expires_us, static_cast<int64_t>(t.state), hold.posted,
+        hold.owner, hold.mandate}));
+  }
+  for (const auto& [id, t] : books.books().all_transfers()) {
+    if (t.corrected > 0) lines.push_back(replay::ToLine(replay::CorrectionRow{id, t.corrected}));
+  }
+  for (const auto& [key, amount] : books.books().spent()) {
+    if (amount == 0) continue;  // may be there or not
+    lines.push_back(replay::ToLine(replay::SpentRow{key.key, key.asset, key.day, amount}));
+  }
+  lines.insert(lines.begin(),
+               replay::ToLine(replay::LogRow{static_cast<int64_t>(ledger.leaves().size()),
+                                             tree.Root().ToString()}));
+  const auto verify = [&](const std::vector<std::string>& rows) {
+    folder.Put("tables", absl::StrJoin(rows, "\n") + "\n");
+    Request request;
+    request.part = Part::kReplay;
+    request.bundle = folder.path() + "/log";
+    request.origin = ledger.origin();
+    request.tables = folder.path() + "/tables";
+    return Verify(request);
+  };
+  const Report honest = verify(lines);
+  INFO(honest.ToText());
+  REQUIRE(honest.ok());
+  const uint64_t seed = NewSeed();
+  INFO("seed " << seed);
+  std::mt19937_64 engine(seed);
+  for (int i = 0; i < 60; ++i) {
+    std::vector<std::string> rows = lines;
+    const size_t at = engine() % rows.size();
+    if (i % 6 == 0) {
+      rows.erase(rows.begin() + static_cast<ptrdiff_t>(at));
+    } else if (i % 6 == 1) {
+      rows.insert(rows.begin() + static_cast<ptrdiff_t>(at), rows[at]);
+    } else {
+      const size_t byte = engine() % rows[at].size();
+      rows[at][byte] = static_cast<char>(rows[at][byte] ^ 1 << engine() % 7);
+    }
+    const Report report = verify(rows);
+    INFO("line " << at << ": " << rows[at < rows.size() ? at : 0] << "\n" << report.ToText());
+    CHECK_FALSE(report.ok());
+    CHECK_FALSE(Find(report, "tables").ok());
   }
 }
 

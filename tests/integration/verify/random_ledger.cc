@@ -30,6 +30,10 @@ crypto::KeyPair KeyOf(const std::string& name) {
   return crypto::KeyPair::FromSeed(crypto::Sha256(absl::StrCat("key of ", name)).bytes);
 }
 
+EventId EventOf(const Uuid& transfer) {
+  return {crypto::DeterministicId("ledger/transfer-posted", TransferId{transfer})};
+}
+
 template <typename T>
 T Must(absl::StatusOr<T> value) {
   if (value.ok()) return *std::move(value);
@@ -42,12 +46,13 @@ T Must(absl::StatusOr<T> value) {
 RandomLedger::RandomLedger(uint64_t seed, int operations, Lie lie)
     : engine_(seed), lie_(lie), log_key_(KeyOf("log")), founder_(KeyOf("founder")) {
   time_us_ = kBegin;
+  origin_ = kOrigin;
   Begin();
   for (int i = 0; i < operations && (lie == Lie::kNone || lied_at_ < 0); ++i) Operate();
 }
 
 crypto::NoteKey RandomLedger::origin() const {
-  return {kOrigin, crypto::NoteAlgorithm::kEd25519, log_key_.public_key()};
+  return {origin_, crypto::NoteAlgorithm::kEd25519, log_key_.public_key()};
 }
 
 std::map<std::string, RandomLedger::Totals> RandomLedger::totals() const {
@@ -141,10 +146,15 @@ void RandomLedger::OpenAccount(bool system, size_t owner, const std::string& ass
 Uuid RandomLedger::Post(size_t debit, size_t credit, int64_t amount, const Form& form) {
   const Uuid id = form.id.IsZero() ? NewId() : form.id;
   const int64_t time = Tell(Lie::kTimeGoesBack) ? kBegin - 1 : time_us_;
-  crypto::EntryBuilder posted(kind::kTransferPosted, {id}, absl::FromUnixMicros(time));
+  crypto::EntryBuilder posted(kind::kTransferPosted, EventOf(Tell(Lie::kOtherEvent) ? NewId() : id),
+                              absl::FromUnixMicros(time));
   posted.Subject(id).Id(tag::kDebitAccount, accounts_[debit].id)
       .Id(tag::kCreditAccount, accounts_[credit].id)
       .U64(tag::kAmount, static_cast<uint64_t>(amount)).U64(tag::kTransferKind, form.kind);
+  const bool moves = form.phase == 0 || form.phase == 2;
+  posted.I64(tag::kDebitBalance, accounts_[debit].balance() - (moves ? amount : 0) +
+                                     (Tell(Lie::kWrongBalance) ? 1 : 0))
+      .I64(tag::kCreditBalance, accounts_[credit].balance() + (moves ? amount : 0));
   if (form.phase != 0) posted.U64(tag::kPhase, form.phase);
   if (form.expires != 0) posted.I64(tag::kExpiresUs, form.expires);
   if (form.requested != 0) {
@@ -276,6 +286,11 @@ void RandomLedger::Hold() {
 
 void RandomLedger::EndHold() {
   for (Posted& hold : holds_) {
+    if (hold.state == 4 && MayPay(hold.debit) && accounts_[hold.credit].status == 1 &&
+        Tell(Lie::kPostsLate)) {
+      Post(hold.debit, hold.credit, 1, {.kind = hold.kind, .phase = 2, .pending = hold.id});
+      return;
+    }
     if (hold.state == 2 && Tell(Lie::kPostsTwice)) {
       Post(hold.debit, hold.credit, 1, {.kind = hold.kind, .phase = 2, .pending = hold.id});
       return;
@@ -285,9 +300,6 @@ void RandomLedger::EndHold() {
     Posted& hold = holds_[i];
     if (hold.state != 1 || Below(2) == 0) continue;
     const bool moves = MayPay(hold.debit) && accounts_[hold.credit].status == 1;
-    if (hold.expires <= time_us_) {
-      if (!moves || !Tell(Lie::kPostsLate)) continue;
-    }
     const bool voids = !moves || Below(3) == 0;
     int64_t amount = voids ? hold.amount
                            : static_cast<int64_t>(1 + Below(static_cast<uint64_t>(hold.amount)));
@@ -357,7 +369,7 @@ void RandomLedger::Change() {
   uint64_t status = account.status;
   switch (account.status) {
     case 1: status = Below(20) == 0 ? 3 : Below(4) == 0 ? 2 : 1; break;
-    case 2: status = 1; break;
+    case 2: status = Below(4) == 0 ? 3 : 1; break;
     default: status = empty ? 4 : 1;
   }
   if (account.status == 3 && !empty && Tell(Lie::kClosesFull)) status = 4;
@@ -380,12 +392,36 @@ void RandomLedger::Expire() {
     hold.state = 4;
     accounts_[hold.debit].totals.held -= hold.amount;
     crypto::EntryBuilder expired(kind::kHoldExpired, {NewId()}, absl::FromUnixMicros(time_us_));
-    Append(expired.Subject(hold.id).AuthorisedBy({hold.id})
+    Append(expired.Subject(hold.id).AuthorisedBy(EventOf(hold.id))
                .Id(tag::kDebitAccount, accounts_[hold.debit].id)
                .Id(tag::kCreditAccount, accounts_[hold.credit].id)
                .U64(tag::kAmount, static_cast<uint64_t>(hold.amount)));
     return;
   }
+}
+
+void RandomLedger::Restart(size_t kept) {
+  leaves_.resize(kept);
+  crypto::Frontier tree;
+  for (const std::string& leaf : leaves_) tree.Append(crypto::LeafHash(leaf));
+  crypto::Digest root = tree.Root();
+  if (misstatement_ == Misstatement::kRoot) root.bytes[5] ^= 1;
+  const std::string previous = misstatement_ == Misstatement::kOrigin ? "other/log" : origin_;
+  origin_ += "-2";
+  const crypto::KeyPair& signer =
+      misstatement_ == Misstatement::kSigner ? people_[0].key : founder_;
+  const auto statement =
+      Must(crypto::SignDocument(signer, "rochdale.ledger.v1.LogRestart", "{}"));
+  crypto::EntryBuilder started(kind::kLogStarted, {NewId()}, absl::FromUnixMicros(2 * kBegin));
+  started.Bytes(tag::kRegisteredKey, log_key_.public_key().AsBytes()).Text(tag::kOrigin, origin_)
+      .Text(tag::kPreviousOrigin, previous)
+      .U64(tag::kPreviousSize, kept + (misstatement_ == Misstatement::kSize ? 1 : 0))
+      .Digest(tag::kPreviousRoot, root).Document(statement);
+  if (misstatement_ != Misstatement::kUnsigned) {
+    started.Bytes(tag::kOperatorSignature,
+                  Must(crypto::SignDocument(log_key_, statement.type, "{}")).signature.AsBytes());
+  }
+  leaves_.insert(leaves_.begin(), Must(started.BuildBytes()));
 }
 
 std::map<std::string, std::string> RandomLedger::Files() const {
@@ -407,7 +443,7 @@ std::map<std::string, std::string> RandomLedger::Files() const {
                      : Must(crypto::HashTileBytes(tile, read));
   }
   for (const size_t size : {leaves_.size() / 2, leaves_.size()}) {
-    const crypto::Checkpoint checkpoint{kOrigin, size, Must(crypto::TreeRoot(size, read))};
+    const crypto::Checkpoint checkpoint{origin_, size, Must(crypto::TreeRoot(size, read))};
     const std::string note =
         crypto::FormatNote(Must(crypto::SignCheckpoint(checkpoint, log_key_)));
     files[absl::StrCat("checkpoints/", size)] = note;

@@ -42,6 +42,8 @@ enum class Lie {
   kTimeGoesBack,        // in the ledger's own entries
   kRepeatsTransfer,     // an id that was posted
   kStrangersOrder,      // signed by somebody else than the owner
+  kOtherEvent,          // an event id that is not the transfer's
+  kWrongBalance,        // a balance that is one off
   kStrangersMandate,    // under a mandate that somebody else granted
   kEnd,
 };
@@ -63,6 +65,12 @@ class RandomLedger {
   std::map<std::string, Totals> totals() const;
   // Index of the entry that lies; -1 where no lie was told.
   int64_t lied_at() const { return lied_at_; }
+  // The log as it goes on after it was restored to its first `kept` entries: under another origin,
+  // with a statement first.
+  void Restart(size_t kept);
+  // Of the statement: what it must not have.
+  enum class Misstatement { kNone, kRoot, kOrigin, kSize, kSigner, kUnsigned };
+  void Misstate(Misstatement how) { misstatement_ = how; }
   // Every file of the tree by path: "checkpoint", "tile/...", "checkpoints/<size>", "origin.vkey".
   std::map<std::string, std::string> Files() const;
   void Write(const std::string& folder) const;
@@ -76,7 +84,8 @@ class RandomLedger {
     int64_t floor = 0;
     uint64_t status = 1, version = 1;
     Totals totals;
-    int64_t free() const { return totals.credits - totals.debits - totals.held - floor; }
+    int64_t balance() const { return totals.credits - totals.debits; }
+    int64_t free() const { return balance() - totals.held - floor; }
   };
   struct Person {
     Uuid principal, agent, mandate;
@@ -132,6 +141,8 @@ class RandomLedger {
   std::vector<Posted> posted_;  // that moved value
   std::vector<Posted> holds_;
   std::vector<std::string> leaves_;
+  std::string origin_;
+  Misstatement misstatement_ = Misstatement::kNone;
   int64_t time_us_ = 0;
 };
 

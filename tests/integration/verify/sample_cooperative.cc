@@ -103,8 +103,8 @@ crypto::EntryBuilder SampleCooperative::Entry(uint16_t kind, EventId* event) {
 
 crypto::EntryBuilder SampleCooperative::TransferEntry(const Uuid& transfer) {
   time_us_ += 1'000;
-  crypto::EntryBuilder posted(kind::kTransferPosted, EventId{transfer},
-                              absl::FromUnixMicros(time_us_));
+  const EventId event{crypto::DeterministicId("ledger/transfer-posted", TransferId{transfer})};
+  crypto::EntryBuilder posted(kind::kTransferPosted, event, absl::FromUnixMicros(time_us_));
   posted.Subject(transfer);
   return posted;
 }

@@ -100,7 +100,7 @@ class SampleCooperative {
 
   bool Is(Fault fault) const { return fault_ == fault; }
   crypto::EntryBuilder Entry(uint16_t kind, EventId* event);
-  // Its event id is the transfer's.
+  // Its event id follows from the transfer's.
   crypto::EntryBuilder TransferEntry(const Uuid& transfer);
   void Append(crypto::EntryBuilder& builder);
   crypto::SignedDocument Sign(const crypto::KeyPair& key, const std::string& type,

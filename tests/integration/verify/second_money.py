@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from second_basics import ZERO, Failed, Key, need, read_log, uuid_text
+from second_basics import ZERO, Failed, Key, derived_id, need, read_log, uuid_text
 
 OPEN, FROZEN, CLOSING, CLOSED = 1, 2, 3, 4
 PENDING, POST, VOID = 1, 2, 3
@@ -71,7 +71,8 @@ class Books:
             need(entry.kind == 402 and entry.time == self.chain, "a chain is broken")
         if entry.service == 4:
             need(entry.time >= self.last_time, "time goes back")
-            self.last_time = entry.time
+            # What restarts a log is later than what it goes on with.
+            self.last_time = entry.time if entry.kind != 403 else 0
         if entry.kind == 401:
             need(entry.subject not in self.accounts, "opened twice")
             self.accounts[entry.subject] = Account(entry)
@@ -86,9 +87,11 @@ class Books:
         account, f = self.accounts[entry.subject], entry.fields
         need(f[31] == account.version + 1 and OPEN <= f[40] <= CLOSED, "its version or status")
         need(account.status != CLOSED, "closed for ever")
+        need(f[40] in (account.status, OPEN, FROZEN, CLOSING) or account.status == CLOSING,
+             "closed without closing")
         need(f[40] != CLOSED or account.balance == account.held == 0, "closed with money in it")
         if 109 in f:
-            need(NO_FLOOR not in (account.floor, f[109]), "a floor that never changes")
+            need(f[109] != NO_FLOOR or account.floor == NO_FLOOR, "becomes unlimited")
             account.floor = f[109]
         account.status, account.version = f[40], f[31]
 
@@ -102,11 +105,14 @@ class Books:
         need(f.get(115, 1) == 1 and 1 <= f.get(113, 1) <= 65535, "linked, code")
         need(debit is not credit and debit.asset == credit.asset, "accounts")
         need(entry.subject not in self.transfers, "posted twice")
+        need(entry.event == derived_id("ledger/transfer-posted", entry.subject), "its event id")
         moved = Moved(debit, credit, amount, kind, phase)
         if phase in (POST, VOID):
             self.end_hold(entry, moved)
         else:
             self.begin(entry, moved)
+        need(f.get(124, debit.balance) == debit.balance and
+             f.get(125, credit.balance) == credit.balance, "its balances")
         self.transfers[entry.subject] = moved
         self.chain = entry.time if 115 in f else None
 
@@ -119,10 +125,7 @@ class Books:
             need(of.corrected + amount <= of.amount, "corrects too much")
         self.statuses(moved)
         available = debit.available()
-        if available is None:
-            need(moved.kind == MINT, "minted later")
-        else:
-            need(available >= amount, "below the floor")
+        need(available is None or available >= amount, "below the floor")
         if 116 in f:
             asked = f[116]
             need(1 <= asked <= MOST, "requested")
@@ -143,7 +146,7 @@ class Books:
         need(hold is not None and hold.phase == PENDING and hold.open, "no open hold")
         need((hold.debit, hold.credit, hold.kind) == (moved.debit, moved.credit, moved.kind),
              "not as its hold")
-        need(entry.time < hold.expires and 116 not in f and 105 not in f, "late")
+        need(116 not in f and 105 not in f, "what ends a hold")
         if moved.phase == VOID:
             need(moved.amount == hold.amount, "voids another amount")
         else:
@@ -195,6 +198,8 @@ def check_owner(log, entry, books):
     where = f"entry {entry.index}: "
     need((f[103] == REWARD) == (author.kind == 503), where + "rewards and statements")
     need(f[103] != MINT or author.kind == 101, where + "minted later")
+    need(debit.floor != NO_FLOOR or f.get(114, 0) > PENDING or f[103] == MINT,
+         where + "minted later")
     if debit.type == SYSTEM:
         return
     principal, voids = f.get(10), f.get(114) == VOID
@@ -207,7 +212,6 @@ def check_owner(log, entry, books):
              where + "its mandate")
     else:
         need(author.kind == 102 and author.subject == principal, where + "its author")
-        # The owner itself, or (in older words) an agent of it, signed.
 
 
 def check_money(log):
