@@ -210,8 +210,10 @@ TEST_CASE("a bit that was changed in any column is found", "[ledger][audit]") {
       value = absl::StrCat("(", c, " # (1 << ", bit % 2, ")::", column.type, ")");
     }
     // Burned ids stand for what is in no leaf.
-    const std::string where =
-        column.table == "event_ids" ? " AND log_index >= 0" : "";
+    // The time of a chunk without the ledger's own entries is in no leaf, either.
+    const std::string where = column.table == "event_ids" ? " AND log_index >= 0"
+                              : c == "posted_us"          ? " AND count > 100"
+                                                          : "";
     const absl::Status forced = history.database.Admin().Transact(
         absl::Seconds(10), [&](pg::Transaction& tx) {
           return tx.ExecScript(absl::StrCat(
