@@ -249,7 +249,11 @@ void Batch::RunChain(const Command& command, const PostTransfers& post, size_t b
     for (auto undo = undo_.rbegin(); undo != undo_.rend(); ++undo) (*undo)();
     staged_.clear();
     for (size_t i = begin; i < end; ++i) {
-      if (outcomes[i].result != TransferResult::kPosted) continue;
+      const TransferResult result = outcomes[i].result;
+      // A repetition within the chain repeats what did not happen.
+      const bool undone = result == TransferResult::kExists &&
+                          books_.FindId(EventOf(post.transfers[i]).value) == nullptr;
+      if (result != TransferResult::kPosted && !undone) continue;
       outcomes[i] = LinkedFailure(post.transfers[i].id);
     }
   }
