@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
 namespace grpc {
@@ -50,6 +51,8 @@ struct Environment {
   // The channel to another service ("ledger"). Usable from Start() on, never before.
   std::function<std::shared_ptr<grpc::Channel>(absl::string_view service)> channel;
   std::string data_dir;           // a directory of this service's own, for blobs; exists
+  // A new channel to another replica of this service, "host:port". Empty: it has none.
+  std::function<absl::StatusOr<std::shared_ptr<grpc::Channel>>(const std::string&)> connect = {};
 };
 
 class Module {

@@ -67,7 +67,8 @@ Environment Member::MakeEnvironment(Foundations& foundations, rpc::Calls& calls,
                      calls,
                      outgoing_,
                      [&channels](absl::string_view name) { return channels.Find(name); },
-                     data_dir_};
+                     data_dir_,
+                     channels.connect()};
 }
 
 absl::Status Serve(Foundations& foundations, const ServeOptions& options, rpc::Calls& calls,

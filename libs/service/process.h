@@ -46,7 +46,13 @@ class ChannelBook {
   // Null where there is none (yet).
   std::shared_ptr<grpc::Channel> Find(absl::string_view service) const;
 
+  // How replicas of a service call each other; empty: not at all.
+  using Connect = std::function<absl::StatusOr<std::shared_ptr<grpc::Channel>>(const std::string&)>;
+  void SetConnect(Connect connect) { connect_ = std::move(connect); }
+  const Connect& connect() const { return connect_; }
+
  private:
+  Connect connect_;
   std::shared_ptr<grpc::Channel> default_;
   std::map<std::string, std::shared_ptr<grpc::Channel>, std::less<>> channels_;
 };

@@ -70,6 +70,8 @@ absl::Status ConnectPeers(const SingleConfig& config, ChannelBook& channels) {
   options.ca_file = config.tls_ca;
   options.certificate_file = config.tls_certificate;
   options.key_file = config.tls_key;
+  channels.SetConnect(
+      [options](const std::string& address) { return rpc::MakeChannel(address, options); });
   for (const std::string& peer : config.peers) {
     ASSIGN_OR_RETURN(const auto pair, Pair(peer));
     ASSIGN_OR_RETURN(auto channel, rpc::MakeChannel(pair.second, options));

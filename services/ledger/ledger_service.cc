@@ -23,6 +23,7 @@ namespace rochdale::ledger {
 namespace {
 
 using rpc::Call;
+using Stub = v1::LedgerService::Stub;
 
 constexpr pg::TransactOptions kReadOnly{pg::Isolation::kReadCommitted, /*read_only=*/true};
 // A page of entries ends here, so that it fits into one message.
@@ -52,6 +53,9 @@ grpc::Status LedgerService::OpenAccounts(grpc::ServerContext* context,
                                          const v1::OpenAccountsRequest* request,
                                          v1::OpenAccountsResponse* response) {
   return rpc::Handle(context, calls_, [&](const Call& call) -> absl::Status {
+    if (auto done = forwarding_.Forward(call, &Stub::OpenAccounts, *request, response)) {
+      return *std::move(done);
+    }
     const Caller caller = CallerOf(call.identity);
     ASSIGN_OR_RETURN(ledger::OpenAccounts open, ParseOpenAccounts(*request, caller));
     ASSIGN_OR_RETURN(const Reply reply,
@@ -106,6 +110,9 @@ grpc::Status LedgerService::PostTransfers(grpc::ServerContext* context,
                                           const v1::PostTransfersRequest* request,
                                           v1::PostTransfersResponse* response) {
   return rpc::Handle(context, calls_, [&](const Call& call) -> absl::Status {
+    if (auto done = forwarding_.Forward(call, &Stub::PostTransfers, *request, response)) {
+      return *std::move(done);
+    }
     ASSIGN_OR_RETURN(ledger::PostTransfers post,
                      ParsePostTransfers(*request, call.identity, call.now));
     ASSIGN_OR_RETURN(
@@ -119,7 +126,9 @@ grpc::Status LedgerService::PostTransfers(grpc::ServerContext* context,
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* LedgerService::StreamTransfers(
     grpc::CallbackServerContext* context) {
   return TransferStream::Begin(*context, calls_, clock_, writer_, room_,
-                               [] { return absl::OkStatus(); });
+                               [this] {
+                                 return forwarding_.CheckHere(absl::Now() + absl::Seconds(5));
+                               });
 }
 
 grpc::Status LedgerService::GetTransfer(grpc::ServerContext* context,
@@ -165,6 +174,9 @@ grpc::Status LedgerService::AppendEntries(grpc::ServerContext* context,
                                           const v1::AppendEntriesRequest* request,
                                           v1::AppendEntriesResponse* response) {
   return rpc::Handle(context, calls_, [&](const Call& call) -> absl::Status {
+    if (auto done = forwarding_.Forward(call, &Stub::AppendEntries, *request, response)) {
+      return *std::move(done);
+    }
     const Caller caller = CallerOf(call.identity);
     ASSIGN_OR_RETURN(ledger::AppendEntries append, ParseAppendEntries(*request, caller));
     ASSIGN_OR_RETURN(const Reply reply,
@@ -339,6 +351,9 @@ grpc::Status LedgerService::SignBundle(grpc::ServerContext* context,
                                        const v1::SignBundleRequest* request,
                                        v1::SignBundleResponse* response) {
   return rpc::Handle(context, calls_, [&](const Call& call) -> absl::Status {
+    if (auto done = forwarding_.Forward(call, &Stub::SignBundle, *request, response)) {
+      return *std::move(done);
+    }
     ASSIGN_OR_RETURN(const RecordBundle record, ParseSignBundle(*request, call.identity));
     RETURN_IF_ERROR(
         writer_.Submit({CallerOf(call.identity), record}, call.deadline).status());

@@ -4,6 +4,7 @@
 #include "libs/pg/database.h"
 #include "libs/rpc/handle.h"
 #include "rochdale/ledger/v1/ledger.grpc.pb.h"
+#include "services/ledger/forwarding.h"
 #include "services/ledger/published_log.h"
 #include "services/ledger/transfer_stream.h"
 #include "services/ledger/tree_heads.h"
@@ -14,15 +15,17 @@ namespace rochdale::ledger {
 // Accounts, transfers and entries are shown to every caller that the access table lets in: the log,
 // which anybody may read, says the same. Thread-safe.
 //
+// What changes the ledger is forwarded by a replica that does not write to the one that does.
+//
 // Everything is synchronous but StreamTransfers, of which there may be too many for a thread each.
 class LedgerService final
     : public v1::LedgerService::WithRawCallbackMethod_StreamTransfers<v1::LedgerService::Service> {
  public:
   // All outlive it. `db` is for reading.
   LedgerService(rpc::Calls& calls, const Clock& clock, pg::Database& db, Writer& writer,
-                TreeHeads& heads, const PublishedLog& published)
+                TreeHeads& heads, const PublishedLog& published, Forwarding& forwarding)
       : calls_(calls), clock_(clock), db_(db), writer_(writer), heads_(heads),
-        published_(published) {}
+        published_(published), forwarding_(forwarding) {}
 
   grpc::Status OpenAccounts(grpc::ServerContext* context, const v1::OpenAccountsRequest* request,
                             v1::OpenAccountsResponse* response) override;
@@ -80,6 +83,7 @@ class LedgerService final
   Writer& writer_;
   TreeHeads& heads_;
   const PublishedLog& published_;
+  Forwarding& forwarding_;
   StreamRoom room_;
 };
 

@@ -66,7 +66,10 @@ struct LedgerModule::State {
                     changed.notify_all();
                   }),
         published(env.db, KeysOf(options.witnesses)),
-        service(env.calls, env.clock, env.db, writer, heads, published) {}
+        forwarding(env.db, writer, env.outgoing,
+                   [this] { return options.address ? options.address() : std::string(); },
+                   env.connect),
+        service(env.calls, env.clock, env.db, writer, heads, published, forwarding) {}
 
   const LedgerOptions options;
   const service::Environment env;
@@ -77,6 +80,7 @@ struct LedgerModule::State {
   Writer writer;
   Cosigning cosigning;
   PublishedLog published;
+  Forwarding forwarding;
   LedgerService service;
   std::unique_ptr<http::Server> log_http;
 

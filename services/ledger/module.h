@@ -1,6 +1,7 @@
 // The ledger service as a part of a process: accounts, transfers, the log.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,7 +22,9 @@ struct LedgerOptions {
   // The log's name, for ever: a schemeless URL by convention ("log.example.org/rochdale"). First
   // line of every checkpoint and name of its key: no spaces, no '+'.
   std::string origin = "rochdale.local/log";
-  std::string address = "127.0.0.1:0";  // of this replica, for others that are not the writer
+  // "host:port" at which other replicas call this one, which then forward what has to be written;
+  // asked once the server is bound. Empty or "": they do not.
+  std::function<std::string()> address;
   std::optional<http::Endpoint> log_http;  // where the log is served over HTTP; nothing: nowhere
   std::vector<WitnessName> witnesses;  // asked to cosign tree heads; at most kWitnessesMax
   absl::Duration sign_every = absl::Seconds(1);

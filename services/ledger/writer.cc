@@ -15,7 +15,6 @@ namespace {
 
 constexpr int kAttemptsMax = 4;
 constexpr int kReloadsMax = 6;  // over 3 seconds: a restart of the database may take as long
-constexpr char kLease[] = "ledger.writer";
 
 absl::Status NotLeader() {
   return RetryableError("NOT_LEADER", "this replica does not write the log",
@@ -123,8 +122,8 @@ Writer::~Writer() { Stop(); }
 void Writer::Start() {
   for (int lane = 0; lane < kLanes; ++lane) threads_.emplace_back([this, lane] { Loop(lane); });
   pg::LeadershipOptions leadership;
-  leadership.name = kLease;
-  leadership.address = options_.address;
+  leadership.name = kWriterLease;
+  if (options_.address) leadership.address = options_.address();
   leadership.check_every = options_.leadership_check_every;
   leadership.on_gained = [this](int64_t epoch) { Gained(epoch); };
   leadership.on_lost = [this] { Lost(); };

@@ -39,8 +39,12 @@ class Logger;
 
 namespace rochdale::ledger {
 
+// The name under which pg::Leadership knows who writes.
+inline constexpr char kWriterLease[] = "ledger.writer";
+
 struct WriterOptions {
-  std::string address = "127.0.0.1:0";  // of this replica, for the lease row
+  // Of this replica, for the lease row; asked in Start. "": others cannot call it.
+  std::function<std::string()> address;
   int queue_items_max = 8 * kItemsMax;  // beyond it: OVERLOADED
   absl::Duration due_every = absl::Milliseconds(200);  // looks for holds that expire
   absl::Duration commit_timeout = absl::Seconds(15);

@@ -78,10 +78,12 @@ Ledger::Ledger(pg::DatabaseOptions db_options, LedgerSetup setup)
       logger_,   metrics,
       *db_,      *calls_,
       *outgoing_, [](absl::string_view) { return std::shared_ptr<grpc::Channel>(); },
-      setup.data_dir.empty() ? own_dir_.path() : setup.data_dir};
+      setup.data_dir.empty() ? own_dir_.path() : setup.data_dir,
+      [](const std::string& at) { return rpc::MakeChannel(at, {.plaintext = true}); }};
   LedgerOptions options;
   options.log_key = LogKey();
   options.origin = setup.origin;
+  options.address = [this] { return address(); };
   options.sign_every = setup.sign_every;
   options.leadership_check_every = absl::Milliseconds(100);
   options.witnesses = setup.witnesses;

@@ -147,6 +147,10 @@ class Ledger {
   void Attest(const Person& person, int level);
   // Entries of governance, with which all that it committed until now is in the log.
   void Governance(const std::vector<std::string>& entries);
+  // As if its registry had heard of the person, too.
+  void Know(const Person& person) {
+    directory_.Put(person.key.public_key(), {rpc::IdentityKind::kPrincipal, person.id, {}, ""});
+  }
   std::string NewId() { return ids.New(clock.Now()).ToString(); }
 
   SystemClock clock;

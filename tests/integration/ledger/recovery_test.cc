@@ -103,6 +103,9 @@ TEST_CASE("of two replicas one posts, and the other takes over", "[ledger]") {
   absl::SleepFor(absl::Milliseconds(400));
   CHECK(ReasonOf(second.module->Ready()) == "NOT_LEADER");
   const v1::Transfer transfer = TransferOf(second, world.supply, world.of_ann, 5);
+  // Where the writer cannot be called, nothing is forwarded.
+  const std::string hide = "UPDATE ledger.leases SET address = '' WHERE name = 'ledger.writer'";
+  REQUIRE(Run(database.Admin(), hide).ok());
   const auto refused =
       second.As("payout").Call(&Stub::PostTransfers, PostingOf(second, {transfer}));
   CHECK(ReasonOf(refused.status()) == "NOT_LEADER");
