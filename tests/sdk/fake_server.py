@@ -48,6 +48,7 @@ class FakeCooperative:
 
     def __init__(self):
         self.lock = threading.RLock()
+        self.more = {}         # method -> handler, see serve_more
         self.calls = collections.Counter()
         self.requests = collections.defaultdict(list)
         self.tokens = []
@@ -100,11 +101,22 @@ class FakeCooperative:
         for name in [n for n in dir(base) if n[0].isupper()]:
             handler = getattr(outer, f"{service}_{name}", None) or getattr(outer, name, None)
             if handler is None:
-                continue
+                handler = outer._later(name)
             wrapped = outer._stream(name, handler) if name == "DownloadBlob" else \
                 outer._unary(name, handler)
             setattr(Servicer, name, wrapped)
         adder(Servicer(), self.server)
+
+    def serve_more(self, handlers):
+        """Answers further methods: name -> function of request and context."""
+        self.more.update(handlers)
+
+    def _later(self, name):
+        def handle(request, context):
+            if name not in self.more:
+                context.abort(grpc.StatusCode.UNIMPLEMENTED, f"the fake has no {name}")
+            return self.more[name](request, context)
+        return handle
 
     def _enter(self, name, request, context):
         with self.lock:

@@ -18,11 +18,10 @@ import uuid
 from rochdale import documents, errors, protos, tensors, uploads
 
 gov, flt, att = protos.governance, protos.filter, protos.attribution
-led, pay, rul = protos.ledger, protos.payout, protos.rule
+pay, rul = protos.payout, protos.rule
 
 YEAR_SECONDS = 365 * 24 * 3600
 SETTLE_SECONDS = 600.0
-LOGGED_SECONDS = 30.0
 
 
 def new_id() -> str:
@@ -72,24 +71,6 @@ class Admin:
     def _cooperative_id(self, cooperative) -> str:
         return getattr(cooperative, "id", None) or self._client.cooperative(cooperative).id
 
-    def _wait_until_registered(self) -> None:
-        """Accounts and transfers rest on the registration's log entry, which comes through an
-        outbox a moment after the registration itself."""
-        entry = self._transport.call("governance", "GetPrincipal", gov.GetPrincipalRequest(
-            principal_id=self._client.principal_id)).principal.entry
-        self._wait_until_logged(entry.event_id)
-
-    def _wait_until_logged(self, event_id: str) -> None:
-        deadline = time.monotonic() + LOGGED_SECONDS
-        while True:
-            try:
-                self._transport.call("ledger", "GetEntry", led.GetEntryRequest(event_id=event_id))
-                return
-            except errors.NotFound:
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(0.1)
-
     # ---- Registry ----
 
     def register_principal(self, display_name: str, kind: str = "PERSON", principal_id=None):
@@ -136,7 +117,7 @@ class Admin:
         principal = self._call("governance", "AttestKyc",
                                gov.AttestKycRequest(attestation=document)).principal
         if wait:
-            self._wait_until_logged(principal.kyc_entry.event_id)
+            self._client.money.wait_until_logged(principal.kyc_entry.event_id)
         return principal
 
     # ---- Membership and mandates ----
@@ -300,36 +281,15 @@ class Admin:
     def open_account(self, label: str = "", kind: str = "PERSON", account_id=None,
                      asset: str = "token"):
         """Opens a ledger account of this principal."""
-        self._wait_until_registered()
-        account = led.Account(account_id=account_id or new_id(),
-                              owner_id=self._client.principal_id, type="ACCOUNT_TYPE_" + kind,
-                              asset=asset, label=label)
-        return self._call("ledger", "OpenAccounts",
-                          led.OpenAccountsRequest(accounts=[account])).accounts[0]
+        return self._client.money.open_account(label, kind, account_id, asset)
 
     def accounts(self, owner_id: str | None = None) -> list:
-        return list(self._transport.pages(
-            "ledger", "ListAccounts",
-            led.ListAccountsRequest(owner_id=owner_id or self._client.principal_id), "accounts"))
+        return self._client.money.accounts(owner_id)
 
-    def transfer(self, debit_account_id: str, credit_account_id: str, amount_micro: int,
-                 kind: str = "SPEND", reference: str = "", transfer_id=None):
-        """Signs and posts one transfer; TransferRefused with the ledger's word where it is not
-        posted. Returns the TransferOutcome; its transfer_id is the idempotency key."""
-        self._wait_until_registered()
-        order = self.sign(led.TransferOrder(
-            transfers=[led.Transfer(
-                transfer_id=transfer_id or new_id(), debit_account_id=debit_account_id,
-                credit_account_id=credit_account_id, amount_micro=amount_micro,
-                kind="TRANSFER_KIND_" + kind, reference=reference)],
-            signed_time_us=documents.now_us()))
-        outcome = self._call("ledger", "PostTransfers",
-                             led.PostTransfersRequest(order=order)).outcomes[0]
-        word = led.TransferResult.Name(outcome.result).removeprefix("TRANSFER_RESULT_")
-        if word not in ("POSTED", "EXISTS"):
-            raise errors.TransferRefused(outcome.message or word.lower().replace("_", " "),
-                                         reason=word, code="FAILED_PRECONDITION")
-        return outcome
+    def transfer(self, debit_account_id: str, credit_account_id: str, amount_micro: int, **options):
+        """As client.money.transfer, where everything else about money is."""
+        return self._client.money.transfer(debit_account_id, credit_account_id, amount_micro,
+                                           **options)
 
     def create_pool(self, cooperative=None, pool_id=None):
         """Creates the cooperative's revenue pool; its account_id receives revenue."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from google.protobuf import json_format
 
-from rochdale import client as clients, documents, errors, explain, protos, rounds
+from rochdale import cli_money, client as clients, documents, errors, explain, protos, rounds
 from rochdale.keys import KeyPair
 from rochdale.rounds import Update
 from rochdale.transport import Tls
@@ -317,6 +317,7 @@ def parser() -> argparse.ArgumentParser:
                      "from a payment back to the signature of a principal")
     audit_.add_argument("--payment", required=True, metavar="TRANSFER_ID")
     audit_.add_argument("--bundle", metavar="DIR", help="offline, from an evidence bundle")
+    cli_money.add_commands(top, command, family, connect, show, table, as_dict)
     return root
 
 

@@ -68,6 +68,7 @@ class Client:
         self._default = cooperative or os.environ.get("ROCHDALE_COOPERATIVE")
         self._cooperatives: dict[str, Cooperative] = {}
         self._principal_id = ""
+        self._money, self._money_of = None, None
         self._lock = threading.Lock()
 
     def __enter__(self):
@@ -110,6 +111,15 @@ class Client:
         """What principals and founders do: register, join, grant, found, pay."""
         from rochdale.admin import Admin
         return Admin(self)
+
+    @property
+    def money(self):
+        """The caller's accounts, transfers and holds."""
+        from rochdale.money import Money
+        with self._lock:
+            if self._money is None or self._money_of != self.identity:
+                self._money, self._money_of = Money(self), self.identity
+            return self._money
 
     def cooperatives(self) -> list:
         return list(self.transport.pages(
