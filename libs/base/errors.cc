@@ -103,6 +103,9 @@ const std::vector<ReasonInfo>& Reasons() {
       {"AUTHORITY_STALE", StatusCode::kUnavailable,
        "What the ledger knows of KYC levels, mandates and pauses is too old for a debit; nothing "
        "was decided. Try again after RetryInfo."},
+      {"RATE_BELOW_MINIMUM", StatusCode::kFailedPrecondition,
+       "At the governed rate the conversion gives less than its order asks for at least; sign a "
+       "new order."},
       {"ACCOUNT_TRANSITION_INVALID", StatusCode::kFailedPrecondition,
        "The account cannot go from its status to the one asked for."},
       {"NOT_LEADER", StatusCode::kUnavailable,

@@ -29,6 +29,8 @@ class LedgerService final
 
   grpc::Status OpenAccounts(grpc::ServerContext* context, const v1::OpenAccountsRequest* request,
                             v1::OpenAccountsResponse* response) override;
+  grpc::Status ChangeAccount(grpc::ServerContext* context, const v1::ChangeAccountRequest* request,
+                             v1::ChangeAccountResponse* response) override;
   grpc::Status GetAccount(grpc::ServerContext* context, const v1::GetAccountRequest* request,
                           v1::GetAccountResponse* response) override;
   grpc::Status ListAccounts(grpc::ServerContext* context, const v1::ListAccountsRequest* request,
@@ -43,6 +45,17 @@ class LedgerService final
   grpc::Status ListTransfers(grpc::ServerContext* context,
                              const v1::ListTransfersRequest* request,
                              v1::ListTransfersResponse* response) override;
+  grpc::Status GetHold(grpc::ServerContext* context, const v1::GetHoldRequest* request,
+                       v1::GetHoldResponse* response) override;
+  grpc::Status ListHolds(grpc::ServerContext* context, const v1::ListHoldsRequest* request,
+                         v1::ListHoldsResponse* response) override;
+  grpc::Status GetBalance(grpc::ServerContext* context, const v1::GetBalanceRequest* request,
+                          v1::GetBalanceResponse* response) override;
+  grpc::Status DepositComputeTime(grpc::ServerContext* context,
+                                  const v1::DepositComputeTimeRequest* request,
+                                  v1::DepositComputeTimeResponse* response) override;
+  grpc::Status Convert(grpc::ServerContext* context, const v1::ConvertRequest* request,
+                       v1::ConvertResponse* response) override;
   grpc::Status AppendEntries(grpc::ServerContext* context,
                              const v1::AppendEntriesRequest* request,
                              v1::AppendEntriesResponse* response) override;

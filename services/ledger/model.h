@@ -168,7 +168,13 @@ struct Caller {
   std::string service;    // where it is one
   PrincipalId principal;  // zero where it is a service
   AgentId agent;          // where the principal's agent asks
+  // The ledger itself made the transfers, of a conversion that the principal signed: they may take
+  // from exchange accounts.
+  bool converts = false;
 };
+
+// Label of the system accounts through which assets are exchanged, before the asset.
+inline constexpr char kExchangeLabel[] = "exchange.";
 
 // One leaf of the log, in its place.
 struct LogEntry {

@@ -116,8 +116,14 @@ class Deciding {
            account.owner == caller_.principal.value;
   }
 
+  bool Exchanges(const Account& account) const {
+    return caller_.converts && account.type == AccountType::kSystem &&
+           account.label == absl::StrCat(kExchangeLabel, account.asset);
+  }
+
   bool CheckAuthorised() {
     const Account& debit = *facts_.debit;
+    if (Exchanges(debit) && Owns(*facts_.credit)) return true;
     if (Voids() && caller_.agent.IsZero() && Owns(*facts_.credit)) return true;
     if (!Owns(debit)) {
       return Refuse(Result::kNotAuthorised, caller_.is_service
