@@ -97,7 +97,7 @@ def test_reasons_of_the_real_services(world):
 def entry_of(world, ref):
     """The entry, once it is in the log."""
     from rochdale import entry as entries, protos
-    world.founder.admin._wait_until_logged(ref.event_id)
+    world.founder.money.wait_until_logged(ref.event_id)
     found = world.founder.transport.call("ledger", "GetEntry", protos.ledger.GetEntryRequest(
         event_id=ref.event_id)).entry
     return entries.decode(found.entry)

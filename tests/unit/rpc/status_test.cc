@@ -41,6 +41,14 @@ TEST_CASE("retry delays and field violations pass the wire", "[rpc]") {
   CHECK(FromGrpc(ToGrpc(errors.ToStatus())) == errors.ToStatus());
 }
 
+TEST_CASE("values for programs pass the wire, cut where they are long", "[rpc]") {
+  const absl::Status status = WithDetail(Error("NOT_LEADER", "not here"), "leader_address", "h:1");
+  CHECK(FromGrpc(ToGrpc(status)) == status);
+  CHECK(DetailsOf(FromGrpc(ToGrpc(status))).at("leader_address") == "h:1");
+  CHECK(DetailsOf(Error("NOT_LEADER", "not here")).empty());
+  CHECK(DetailsOf(WithDetail(status, "long", std::string(1'000, 'x'))).at("long").size() == 256);
+}
+
 TEST_CASE("OK is OK", "[rpc]") {
   CHECK(ToGrpc(absl::OkStatus()).ok());
   CHECK(FromGrpc(grpc::Status::OK).ok());
