@@ -1,5 +1,5 @@
-// Between the protos and the ledger's own types, as convert.h: changes of accounts, balances, holds,
-// deposits of compute time, conversions.
+// Between the protos and the ledger's own types, as convert.h: changes of accounts, balances,
+// holds, deposits of compute time, conversions.
 #pragma once
 
 #include "absl/status/statusor.h"
