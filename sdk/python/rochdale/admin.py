@@ -286,10 +286,11 @@ class Admin:
     def accounts(self, owner_id: str | None = None) -> list:
         return self._client.money.accounts(owner_id)
 
-    def transfer(self, debit_account_id: str, credit_account_id: str, amount_micro: int, **options):
+    def transfer(self, debit_account_id: str, credit_account_id: str, amount_micro: int,
+                 kind: str = "SPEND", reference: str = "", **options):
         """As client.money.transfer, where everything else about money is."""
         return self._client.money.transfer(debit_account_id, credit_account_id, amount_micro,
-                                           **options)
+                                           kind=kind, reference=reference, **options)
 
     def create_pool(self, cooperative=None, pool_id=None):
         """Creates the cooperative's revenue pool; its account_id receives revenue."""
