@@ -163,9 +163,9 @@ TEST_CASE("a debit waits for news of authority rather than guess", "[ledger]") {
   parameter({ledger.ids.New(ledger.clock.Now())}, "1000");
   absl::SleepFor(absl::Milliseconds(1'200));
   CHECK(s.Ann(s.Pay(1)) == v1::TRANSFER_RESULT_POSTED);
-  parameter(s.cooperative, "1000");
+  parameter(s.cooperative, "4000");
   CHECK(s.Ann(s.Pay(1)) == v1::TRANSFER_RESULT_POSTED);
-  absl::SleepFor(absl::Milliseconds(1'200));
+  absl::SleepFor(absl::Milliseconds(4'200));
   const v1::Transfer late = s.Pay(1);
   CHECK(ledger.As(s.world.ann)
             .Reason(&Stub::PostTransfers,
