@@ -42,7 +42,9 @@ def files(*suffixes, folders=("libs", "services", "tests", "sdk", "scripts")):
     found = []
     for folder in folders:
         for at, names, entries in os.walk(ROOT / folder):
-            names[:] = [n for n in names if n not in NOT_WRITTEN and not n.endswith(".egg-info")]
+            # Nor what another test generates meanwhile, in a hidden directory.
+            names[:] = [n for n in names if n not in NOT_WRITTEN
+                        and not n.endswith(".egg-info") and not n.startswith(".")]
             found += [Path(at, e).relative_to(ROOT) for e in entries if e.endswith(suffixes)]
     return sorted(found)
 
