@@ -111,12 +111,12 @@ absl::Status InsertHistory(pg::Transaction& tx, const std::vector<Touched>& touc
     crypto::CanonicalWriter indexes(t.indexes.size() * 8);
     for (const int64_t index : t.indexes) indexes.I64(index);
     rows.Begin(7)
-        .Id(t.account.id.value)
-        .Int8(t.account.last_index)
-        .Int8(t.account.debits)
-        .Int8(t.account.credits)
-        .Int8(t.account.held)
-        .Int8(t.account.transfers)
+        .Id(t.account.value)
+        .Int8(t.after.log_index)
+        .Int8(t.after.debits)
+        .Int8(t.after.credits)
+        .Int8(t.after.held)
+        .Int8(t.after.transfers)
         .Bytes(indexes.bytes());
   }
   return tx.CopyBinary(

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "libs/base/ids.h"
@@ -26,10 +27,11 @@ absl::Status InsertAccounts(pg::Transaction& tx, const std::vector<Account>& acc
 // Status, floor and version.
 absl::Status UpdateAccounts(pg::Transaction& tx, const std::vector<Account>& accounts);
 
-// An account as a batch left it, and the entries of the batch that touched it, ascending.
+// What an account held as a batch left it, and the entries of the batch that touched it, ascending.
 struct Touched {
-  Account account;
-  std::vector<int64_t> indexes;
+  AccountId account;
+  BalanceAt after;
+  absl::InlinedVector<int64_t, 2> indexes;
 };
 absl::Status InsertHistory(pg::Transaction& tx, const std::vector<Touched>& touched);
 

@@ -288,27 +288,32 @@ Outcome Batch::Repeated(const IdRecord& record, const Transfer& wanted, const Ca
   return outcome;
 }
 
-Decision Batch::DecideWith(const Transfer& wanted, const Caller& caller) {
+Batch::Parties Batch::PartiesOf(const Transfer& wanted) {
+  Parties parties;
+  if (wanted.phase == TransferPhase::kPost || wanted.phase == TransferPhase::kVoid) {
+    parties.hold = books_.FindHold(wanted.pending);
+  }
+  const Hold* hold = parties.hold;
+  parties.debit = books_.FindAccount(hold != nullptr ? hold->debit : wanted.debit);
+  parties.credit = books_.FindAccount(hold != nullptr ? hold->credit : wanted.credit);
+  return parties;
+}
+
+Decision Batch::DecideWith(const Transfer& wanted, const Caller& caller,
+                           const Parties& parties) {
   const auto spent = [&](const Uuid& key, const std::string& asset, bool in_all) {
     return books_.Spent(key, asset, in_all ? kAllDays : DayOf(now_us_));
   };
   Facts facts{.spent = spent};
   facts.now_us = now_us_;
   facts.authority = &books_.authority;
-  const bool ends =
-      wanted.phase == TransferPhase::kPost || wanted.phase == TransferPhase::kVoid;
-  AccountId debit = wanted.debit, credit = wanted.credit;
-  if (ends) {
-    facts.hold = books_.FindHold(wanted.pending);
+  facts.debit = parties.debit;
+  facts.credit = parties.credit;
+  facts.hold = parties.hold;
+  if (wanted.phase == TransferPhase::kPost || wanted.phase == TransferPhase::kVoid) {
     const IdRecord* other = books_.FindId(PostedEvent(wanted.pending).value);
     facts.pending_is_other = other != nullptr && other->posted != nullptr;
-    if (facts.hold != nullptr) {
-      debit = facts.hold->debit;
-      credit = facts.hold->credit;
-    }
   }
-  facts.debit = books_.FindAccount(debit);
-  facts.credit = books_.FindAccount(credit);
   if (!wanted.corrects.IsZero()) {
     const IdRecord* record = books_.FindId(PostedEvent(wanted.corrects).value);
     if (record != nullptr) facts.corrected = record->posted.get();
@@ -331,7 +336,8 @@ Outcome Batch::Post(const Command& command, const Transfer& wanted, bool chain_o
     outcome.message = "the request ends inside the chain";
     return outcome;
   }
-  Decision decision = DecideWith(wanted, command.caller);
+  const Parties parties = PartiesOf(wanted);
+  Decision decision = DecideWith(wanted, command.caller, parties);
   outcome.result = decision.result;
   outcome.message = std::move(decision.message);
   if (IsPassing(decision.result)) {
@@ -345,12 +351,10 @@ Outcome Batch::Post(const Command& command, const Transfer& wanted, bool chain_o
   posted->transfer = wanted;
   Transfer& transfer = posted->transfer;
   transfer.event_id = {event};
-  Hold* ended = nullptr;
-  if (transfer.phase == TransferPhase::kPost || transfer.phase == TransferPhase::kVoid) {
-    ended = books_.FindHold(transfer.pending);
-    transfer.debit = ended->debit;
-    transfer.credit = ended->credit;
-    transfer.kind = ended->kind;
+  if (parties.hold != nullptr) {
+    transfer.debit = parties.hold->debit;
+    transfer.credit = parties.hold->credit;
+    transfer.kind = parties.hold->kind;
   }
   if (transfer.balancing) posted->requested = transfer.amount;
   transfer.amount = decision.amount;
@@ -363,23 +367,23 @@ Outcome Batch::Post(const Command& command, const Transfer& wanted, bool chain_o
     transfer.authorised_by = decision.mandate != nullptr ? decision.mandate->event_id
                                                          : books_.RegistrationOf(command.caller);
   }
-  Apply(transfer, command.caller, decision, ended);
-  const Account& debit = *books_.FindAccount(transfer.debit);
-  const Account& credit = *books_.FindAccount(transfer.credit);
-  posted->debit_balance = outcome.debit_balance = debit.balance();
-  posted->credit_balance = outcome.credit_balance = credit.balance();
+  Apply(transfer, command.caller, decision, parties);
+  posted->debit_balance = outcome.debit_balance = parties.debit->balance();
+  posted->credit_balance = outcome.credit_balance = parties.credit->balance();
   posted->log_index = -1;
   outcome.amount = transfer.amount;
-  books_.ids[event] = {{-1, static_cast<int>(TransferResult::kPosted)}, {}, posted};
-  if (in_chain_) undo_.push_back([this, event] { books_.ids.erase(event); });
-  staged_.push_back({std::move(posted), CooperativeOf(debit, credit), place});
+  if (in_chain_) {  // for what comes after it in the chain
+    books_.ids[event] = {{-1, static_cast<int>(TransferResult::kPosted)}, {}, posted};
+    undo_.push_back([this, event] { books_.ids.erase(event); });
+  }
+  staged_.push_back({std::move(posted), parties, place});
   return outcome;
 }
 
 void Batch::Apply(const Transfer& transfer, const Caller& caller, const Decision& decision,
-                  const Hold* ended) {
-  Account& debit = *books_.FindAccount(transfer.debit);
-  Account& credit = *books_.FindAccount(transfer.credit);
+                  const Parties& parties) {
+  Account& debit = *parties.debit;
+  Account& credit = *parties.credit;
   if (in_chain_) {
     undo_.push_back([&debit, &credit, old_debit = debit, old_credit = credit] {
       debit = old_debit;
@@ -395,9 +399,9 @@ void Batch::Apply(const Transfer& transfer, const Caller& caller, const Decision
       changes_.corrections[id] -= amount;
     });
   }
-  if (ended != nullptr) {
+  if (parties.hold != nullptr) {
     const bool posts = transfer.phase == TransferPhase::kPost;
-    EndHold(*books_.FindHold(ended->id), posts ? HoldState::kPosted : HoldState::kVoided,
+    EndHold(*parties.hold, debit, posts ? HoldState::kPosted : HoldState::kVoided,
             posts ? amount : 0);
     if (!posts) return;
   } else {
@@ -436,8 +440,7 @@ void Batch::Apply(const Transfer& transfer, const Caller& caller, const Decision
 }
 
 // Frees what was set aside; what was not posted of it counts as never sent.
-void Batch::EndHold(Hold& hold, HoldState state, int64_t posted) {
-  Account& debit = *books_.FindAccount(hold.debit);
+void Batch::EndHold(Hold& hold, Account& debit, HoldState state, int64_t posted) {
   OnUndo([this, &hold, old = hold, had = holds_.contains(hold.id)] {
     hold = old;
     if (had) holds_[old.id] = old;
@@ -475,18 +478,20 @@ void Batch::AppendStaged(const Command& command, const std::optional<OrderTags>&
                          std::vector<Outcome>& outcomes) {
   for (Staged& staged : staged_) {
     PostedTransfer& posted = *staged.posted;
+    Account& debit = *staged.parties.debit;
+    Account& credit = *staged.parties.credit;
     LogEntry own;
-    own.leaf = EncodeTransferEntry(posted, command.caller, staged.cooperative,
+    own.leaf = EncodeTransferEntry(posted, command.caller, CooperativeOf(debit, credit),
                                    order.has_value() ? &*order : nullptr);
     own.event_id = EventOf(posted.transfer);
     own.kind = kind::kTransferPosted;
     own.subject = posted.transfer.id.value;
     own.leaf_hash = crypto::LeafHash(own.leaf);
-    posted.log_index = Append(std::move(own), static_cast<int>(TransferResult::kPosted));
-    books_.ids[EventOf(posted.transfer).value].posted = staged.posted;
+    posted.log_index =
+        Append(std::move(own), static_cast<int>(TransferResult::kPosted), staged.posted);
     outcomes[staged.outcome].log_index = posted.log_index;
-    Touch(posted.transfer.debit, posted.log_index);
-    Touch(posted.transfer.credit, posted.log_index);
+    Touch(debit, posted.log_index);
+    Touch(credit, posted.log_index);
   }
   staged_.clear();
 }
@@ -495,8 +500,8 @@ void Batch::ExpireDue() {
   for (const TransferId& id : books_.due) {
     Hold* hold = books_.FindHold(id);
     if (hold == nullptr || hold->state != HoldState::kOpen) continue;
-    const Account& debit = *books_.FindAccount(hold->debit);
-    const Account& credit = *books_.FindAccount(hold->credit);
+    Account& debit = *books_.FindAccount(hold->debit);
+    Account& credit = *books_.FindAccount(hold->credit);
     crypto::EntryBuilder builder(kind::kHoldExpired, ExpiredEvent(id),
                                  absl::FromUnixMicros(now_us_));
     builder.Subject(id)
@@ -505,10 +510,10 @@ void Batch::ExpireDue() {
         .Id(tag::kDebitAccount, hold->debit)
         .Id(tag::kCreditAccount, hold->credit)
         .U64(tag::kAmount, static_cast<uint64_t>(hold->amount));
-    EndHold(*hold, HoldState::kExpired, 0);
+    EndHold(*hold, debit, HoldState::kExpired, 0);
     const int64_t index = AppendOwn(builder);
-    Touch(hold->debit, index);
-    Touch(hold->credit, index);
+    Touch(debit, index);
+    Touch(credit, index);
   }
   books_.due.clear();
 }
@@ -592,13 +597,11 @@ int64_t Batch::AppendOwn(crypto::EntryBuilder& builder) {
   return Append(std::move(own));
 }
 
-int64_t Batch::Append(LogEntry entry, int result) {
+int64_t Batch::Append(LogEntry entry, int result, std::shared_ptr<PostedTransfer> posted) {
   entry.index = books_.end.size();
   books_.end.Append(entry.leaf_hash, changes_.tiles);
   const KnownId known{entry.index, result};
-  IdRecord& record = books_.ids[entry.event_id.value];
-  record.known = known;
-  record.leaf_hash = entry.leaf_hash;
+  books_.ids[entry.event_id.value] = {known, entry.leaf_hash, std::move(posted)};
   changes_.ids.push_back({entry.event_id.value, known});
   changes_.entries.push_back(std::move(entry));
   return known.log_index;
@@ -621,10 +624,11 @@ absl::Status Batch::RestsOnTheLog(const Command& command) const {
                         absl::Seconds(1));
 }
 
-void Batch::Touch(const AccountId& id, int64_t index) {
-  std::vector<int64_t>& indexes = touched_[id];
-  indexes.push_back(index);
-  books_.FindAccount(id)->last_index = index;
+void Batch::Touch(Account& account, int64_t index) {
+  const auto [place, first] = touched_places_.try_emplace(&account, touched_.size());
+  if (first) touched_.emplace_back().account = &account;
+  touched_[place->second].indexes.push_back(index);
+  account.last_index = index;
 }
 
 void Batch::OnUndo(std::function<void()> undo) {
@@ -632,8 +636,19 @@ void Batch::OnUndo(std::function<void()> undo) {
 }
 
 Changes Batch::Finish() {
-  for (auto& [id, indexes] : touched_) {
-    changes_.touched.push_back({*books_.FindAccount(id), std::move(indexes)});
+  // In the order of the indexes that they go into.
+  std::sort(touched_.begin(), touched_.end(), [](const auto& a, const auto& b) {
+    return a.account->id < b.account->id;
+  });
+  std::sort(changes_.ids.begin(), changes_.ids.end(),
+            [](const UsedId& a, const UsedId& b) { return a.id < b.id; });
+  changes_.touched.reserve(touched_.size());
+  for (TouchedAccount& touched : touched_) {
+    const Account& account = *touched.account;
+    changes_.touched.push_back({account.id,
+                                {account.debits, account.credits, account.held,
+                                 account.transfers, account.last_index},
+                                std::move(touched.indexes)});
   }
   for (const auto& [id, hold] : holds_) changes_.holds.push_back(hold);
   for (const auto& [id, changed] : changed_) {
@@ -644,7 +659,7 @@ Changes Batch::Finish() {
     if (opened != changes_.opened.end()) *opened = *books_.FindAccount(id);
     else changes_.changed.push_back(*books_.FindAccount(id));
   }
-  std::erase_if(changes_.corrections, [](const auto& added) { return added.second == 0; });
+  absl::erase_if(changes_.corrections, [](const auto& added) { return added.second == 0; });
   changes_.end = books_.end;
   return std::move(changes_);
 }

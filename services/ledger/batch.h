@@ -13,6 +13,8 @@
 #include <variant>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "libs/crypto/ed25519.h"
@@ -138,11 +140,21 @@ class Batch {
   Changes Finish();
 
  private:
+  // What a transfer moves between, as far as the books have it; found once for each transfer.
+  struct Parties {
+    Account* debit = nullptr;
+    Account* credit = nullptr;
+    Hold* hold = nullptr;  // that the transfer ends
+  };
   // A posted transfer whose place in the log is not given yet.
   struct Staged {
     std::shared_ptr<PostedTransfer> posted;
-    CooperativeId cooperative;
+    Parties parties;
     size_t outcome;
+  };
+  struct TouchedAccount {
+    const Account* account = nullptr;
+    absl::InlinedVector<int64_t, 2> indexes;
   };
 
   absl::StatusOr<Reply> Run(const Command& command, const OpenAccounts& open);
@@ -162,10 +174,11 @@ class Batch {
   // Decides and, where it succeeds, changes the books and stages the entry.
   Outcome Post(const Command& command, const Transfer& wanted, bool chain_open, size_t outcome);
   Outcome Repeated(const IdRecord& record, const Transfer& wanted, const Caller& caller);
-  Decision DecideWith(const Transfer& wanted, const Caller& caller);
+  Parties PartiesOf(const Transfer& wanted);
+  Decision DecideWith(const Transfer& wanted, const Caller& caller, const Parties& parties);
   void Apply(const Transfer& resolved, const Caller& caller, const Decision& decision,
-             const Hold* ended);
-  void EndHold(Hold& hold, HoldState state, int64_t posted);
+             const Parties& parties);
+  void EndHold(Hold& hold, Account& debit, HoldState state, int64_t posted);
   void Spend(const Uuid& key, const std::string& asset, int64_t opened_us, int64_t amount,
              bool in_all);
   void AppendStaged(const Command& command, const std::optional<OrderTags>& order,
@@ -173,9 +186,10 @@ class Batch {
 
   // The index that the entry gets.
   int64_t AppendOwn(crypto::EntryBuilder& builder);
-  int64_t Append(LogEntry entry, int result = 0);
+  int64_t Append(LogEntry entry, int result = 0,
+                 std::shared_ptr<PostedTransfer> posted = nullptr);
   absl::Status RestsOnTheLog(const Command& command) const;
-  void Touch(const AccountId& id, int64_t index);
+  void Touch(Account& account, int64_t index);
   // Remembers how to take a change back while a chain is decided.
   void OnUndo(std::function<void()> undo);
 
@@ -186,7 +200,8 @@ class Batch {
   bool in_chain_ = false;
   std::vector<std::function<void()>> undo_;
   std::vector<Staged> staged_;
-  std::map<AccountId, std::vector<int64_t>> touched_;
+  std::vector<TouchedAccount> touched_;
+  absl::flat_hash_map<const Account*, size_t> touched_places_;
   std::map<TransferId, Hold> holds_;
   std::map<AccountId, bool> changed_;
   Changes changes_;

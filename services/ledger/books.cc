@@ -1,6 +1,7 @@
 #include "services/ledger/books.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "libs/base/status_macros.h"
 #include "libs/crypto/entry_kinds.h"
@@ -13,12 +14,14 @@ namespace {
 constexpr size_t kAccountsMax = 500'000;
 constexpr size_t kOthersMax = 100'000;
 
+// Each once, in order: an index is then walked from left to right.
 template <typename Id, typename Known>
-std::vector<Id> Missing(std::vector<Id> ids, const Known& known) {
-  std::sort(ids.begin(), ids.end());
-  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
-  ids.erase(std::remove_if(ids.begin(), ids.end(), known), ids.end());
-  return ids;
+std::vector<Id> Missing(const std::vector<Id>& ids, const Known& known) {
+  std::vector<Id> missing;
+  std::remove_copy_if(ids.begin(), ids.end(), std::back_inserter(missing), known);
+  std::sort(missing.begin(), missing.end());
+  missing.erase(std::unique(missing.begin(), missing.end()), missing.end());
+  return missing;
 }
 
 absl::Status LoadAccounts(pg::Transaction& tx, const std::vector<AccountId>& named, Books& books) {
@@ -109,8 +112,7 @@ absl::Status LoadSpent(pg::Transaction& tx, const Names& names, int64_t now_us, 
     if (found == books.authority.mandates.end()) continue;
     for (const SpendMandate& mandate : found->second) keys.push_back(mandate.id.value);
   }
-  keys = Missing(std::move(keys),
-                 [&](const Uuid& key) { return books.spent_known.contains({key, day}); });
+  keys = Missing(keys, [&](const Uuid& key) { return books.spent_known.contains({key, day}); });
   ASSIGN_OR_RETURN(const auto found, FindSpent(tx, keys, day));
   for (const auto& [key, amount] : found) {
     // What was in all may be known, and newer, from another day.

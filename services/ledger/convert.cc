@@ -58,11 +58,16 @@ bool IsReference(absl::string_view text) {
 // take one first.
 bool IsDerived(const Uuid& id) { return id.bytes[6] >> 4 == 8; }
 
-void CheckOwnId(const Caller& caller, const Uuid& id, absl::string_view field,
-                FieldErrors& errors) {
-  if (!caller.is_service && IsDerived(id)) {
-    errors.Add(field, "ids of version 8 are kept for the services; use a random one");
-  }
+bool IsKept(const Caller& caller, const Uuid& id) { return !caller.is_service && IsDerived(id); }
+constexpr char kIdKept[] = "ids of version 8 are kept for the services; use a random one";
+
+constexpr char kIdWanted[] = "must be a UUID other than zero";
+
+bool TakeId(absl::string_view text, Uuid& id) {
+  const absl::StatusOr<Uuid> parsed = Uuid::Parse(text);
+  if (!parsed.ok() || parsed->IsZero()) return false;
+  id = *parsed;
+  return true;
 }
 
 void CheckCount(int count, int max, absl::string_view field, FieldErrors& errors) {
@@ -74,7 +79,7 @@ Account ParseAccount(const v1::Account& wire, const std::string& field, const Ca
   Account account;
   ParseId(wire.account_id(), absl::StrCat(field, ".account_id"), errors, account.id.value);
   ParseId(wire.owner_id(), absl::StrCat(field, ".owner_id"), errors, account.owner);
-  CheckOwnId(caller, account.id.value, absl::StrCat(field, ".account_id"), errors);
+  if (IsKept(caller, account.id.value)) errors.Add(absl::StrCat(field, ".account_id"), kIdKept);
   if (wire.type() < v1::ACCOUNT_TYPE_PERSON || wire.type() > v1::ACCOUNT_TYPE_SYSTEM) {
     errors.Add(absl::StrCat(field, ".type"), "must be a type of account");
   }
@@ -91,80 +96,93 @@ Account ParseAccount(const v1::Account& wire, const std::string& field, const Ca
   return account;
 }
 
+// Errors of the fields of one item of a list. Names are built for what is wrong only: most items
+// are right, and there are thousands.
+class ItemErrors {
+ public:
+  ItemErrors(absl::string_view list, int index, FieldErrors& errors)
+      : list_(list), index_(index), errors_(errors) {}
+
+  void Add(absl::string_view field, absl::string_view description) {
+    errors_.Add(absl::StrCat(list_, "[", index_, "].", field), description);
+  }
+  // Of the item as a whole.
+  void Add(absl::string_view description) {
+    errors_.Add(absl::StrCat(list_, "[", index_, "]"), description);
+  }
+
+ private:
+  const absl::string_view list_;
+  const int index_;
+  FieldErrors& errors_;
+};
+
+void ParseItemId(absl::string_view text, absl::string_view field, ItemErrors& errors, Uuid& id) {
+  if (!TakeId(text, id)) errors.Add(field, kIdWanted);
+}
+
 // An id that may be left out.
-void ParseOptionalId(const std::string& text, const std::string& field, FieldErrors& errors,
+void ParseOptionalId(absl::string_view text, absl::string_view field, ItemErrors& errors,
                      Uuid& id) {
-  if (!text.empty()) ParseId(text, field, errors, id);
+  if (!text.empty()) ParseItemId(text, field, errors, id);
 }
 
 // How the transfer moves: at once, as a hold, or ending one.
-void ParsePhase(const v1::Transfer& wire, const std::string& field, FieldErrors& errors,
-                Transfer& transfer) {
+void ParsePhase(const v1::Transfer& wire, ItemErrors& errors, Transfer& transfer) {
   if (wire.phase() < v1::TRANSFER_PHASE_UNSPECIFIED || wire.phase() > v1::TRANSFER_PHASE_VOID) {
-    errors.Add(absl::StrCat(field, ".phase"), "must be a phase of a transfer");
+    errors.Add("phase", "must be a phase of a transfer");
     return;
   }
   transfer.phase = static_cast<TransferPhase>(wire.phase());
   const bool ends =
       transfer.phase == TransferPhase::kPost || transfer.phase == TransferPhase::kVoid;
-  const auto id = ends ? ParseOptionalId : +[](const std::string& text, const std::string& name,
-                                              FieldErrors& all, Uuid& out) {
-    ParseId(text, name, all, out);
-  };
-  id(wire.debit_account_id(), absl::StrCat(field, ".debit_account_id"), errors,
-     transfer.debit.value);
-  id(wire.credit_account_id(), absl::StrCat(field, ".credit_account_id"), errors,
-     transfer.credit.value);
+  const auto parse_account = ends ? ParseOptionalId : ParseItemId;
+  parse_account(wire.debit_account_id(), "debit_account_id", errors, transfer.debit.value);
+  parse_account(wire.credit_account_id(), "credit_account_id", errors, transfer.credit.value);
   if (wire.amount_micro() < (ends ? 0 : 1)) {
-    errors.Add(absl::StrCat(field, ".amount_micro"),
-               ends ? "must be at least 0" : "must be at least 1");
+    errors.Add("amount_micro", ends ? "must be at least 0" : "must be at least 1");
   }
   const int kind_min = ends ? v1::TRANSFER_KIND_UNSPECIFIED : v1::TRANSFER_KIND_DEPOSIT;
   if (wire.kind() < kind_min || wire.kind() > v1::TRANSFER_KIND_REVENUE) {
-    errors.Add(absl::StrCat(field, ".kind"), "must be a kind of transfer");
+    errors.Add("kind", "must be a kind of transfer");
   }
   if (ends) {
-    ParseId(wire.pending_id(), absl::StrCat(field, ".pending_id"), errors,
-            transfer.pending.value);
+    ParseItemId(wire.pending_id(), "pending_id", errors, transfer.pending.value);
   } else if (!wire.pending_id().empty()) {
-    errors.Add(absl::StrCat(field, ".pending_id"), "is for POST and VOID only");
+    errors.Add("pending_id", "is for POST and VOID only");
   }
   const bool holds = transfer.phase == TransferPhase::kPending;
   if (holds ? wire.timeout_s() < 1 || wire.timeout_s() > kTimeoutMax : wire.timeout_s() != 0) {
-    errors.Add(absl::StrCat(field, ".timeout_s"),
-               holds ? absl::StrCat("must be 1 to ", kTimeoutMax) : "is for PENDING only");
+    errors.Add("timeout_s", holds ? absl::StrCat("must be 1 to ", kTimeoutMax)
+                                  : "is for PENDING only");
   }
-  if (wire.balancing() && ends) {
-    errors.Add(absl::StrCat(field, ".balancing"), "is not for POST and VOID");
-  }
-  ParseOptionalId(wire.corrects(), absl::StrCat(field, ".corrects"), errors,
-                  transfer.corrects.value);
+  if (wire.balancing() && ends) errors.Add("balancing", "is not for POST and VOID");
+  ParseOptionalId(wire.corrects(), "corrects", errors, transfer.corrects.value);
   if (!wire.corrects().empty() && (wire.balancing() || wire.phase() != 0)) {
-    errors.Add(absl::StrCat(field, ".corrects"), "is for transfers that move their amount at once");
+    errors.Add("corrects", "is for transfers that move their amount at once");
   }
 }
 
-Transfer ParseTransfer(const v1::Transfer& wire, const std::string& field, const Caller& caller,
-                       FieldErrors& errors) {
+Transfer ParseTransfer(const v1::Transfer& wire, const Caller& caller, ItemErrors errors) {
   Transfer transfer;
-  ParseId(wire.transfer_id(), absl::StrCat(field, ".transfer_id"), errors, transfer.id.value);
+  ParseItemId(wire.transfer_id(), "transfer_id", errors, transfer.id.value);
   transfer.event_id = PostedEvent(transfer.id);
-  CheckOwnId(caller, transfer.id.value, absl::StrCat(field, ".transfer_id"), errors);
-  ParsePhase(wire, field, errors, transfer);
-  if (wire.code() > 65'535) errors.Add(absl::StrCat(field, ".code"), "must be 0 to 65535");
+  if (IsKept(caller, transfer.id.value)) errors.Add("transfer_id", kIdKept);
+  ParsePhase(wire, errors, transfer);
+  if (wire.code() > 65'535) errors.Add("code", "must be 0 to 65535");
   if (!IsReference(wire.reference())) {
-    errors.Add(absl::StrCat(field, ".reference"), "must be at most 64 printable ASCII characters");
+    errors.Add("reference", "must be at most 64 printable ASCII characters");
   }
   if (caller.is_service) {
-    ParseId(wire.authorised_by().event_id(), absl::StrCat(field, ".authorised_by.event_id"), errors,
-            transfer.authorised_by.value);
+    ParseItemId(wire.authorised_by().event_id(), "authorised_by.event_id", errors,
+                transfer.authorised_by.value);
   } else if (wire.has_authorised_by()) {
-    errors.Add(absl::StrCat(field, ".authorised_by"), "is the server's to set");
+    errors.Add("authorised_by", "is the server's to set");
   }
   if (!caller.is_service && (wire.posted_time_us() != 0 || wire.log_index() != 0 ||
                              wire.requested_micro() != 0 || wire.expires_time_us() != 0 ||
                              !wire.mandate_id().empty())) {
-    errors.Add(field, "has values that are the server's to set");
+    errors.Add("has values that are the server's to set");
   }
   transfer.amount = wire.amount_micro();
   transfer.kind = static_cast<TransferKind>(wire.kind());
@@ -183,7 +201,7 @@ std::vector<Transfer> ParseTransfers(const List& list, const std::string& field,
   std::vector<Transfer> transfers;
   transfers.reserve(list.size());
   for (int i = 0; i < list.size() && i < kItemsMax; ++i) {
-    transfers.push_back(ParseTransfer(list[i], absl::StrCat(field, "[", i, "]"), caller, errors));
+    transfers.push_back(ParseTransfer(list[i], caller, ItemErrors(field, i, errors)));
   }
   return transfers;
 }
@@ -241,12 +259,7 @@ Caller CallerOf(const rpc::Identity& identity) {
 }
 
 void ParseId(absl::string_view text, absl::string_view field, FieldErrors& errors, Uuid& id) {
-  const absl::StatusOr<Uuid> parsed = Uuid::Parse(text);
-  if (parsed.ok() && !parsed->IsZero()) {
-    id = *parsed;
-  } else {
-    errors.Add(field, "must be a UUID other than zero");
-  }
+  if (!TakeId(text, id)) errors.Add(field, kIdWanted);
 }
 
 absl::StatusOr<Uuid> ParseOnlyId(absl::string_view text, absl::string_view field) {

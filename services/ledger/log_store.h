@@ -4,10 +4,9 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
-#include "absl/hash/hash.h"
+#include "absl/container/node_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "libs/base/ids.h"
@@ -17,8 +16,9 @@
 
 namespace rochdale::ledger {
 
+// Values keep their addresses until they are erased.
 template <typename Key, typename Value>
-using IdMap = std::unordered_map<Key, Value, absl::Hash<Key>>;
+using IdMap = absl::node_hash_map<Key, Value>;
 
 struct TreeState {
   int64_t epoch = 0;

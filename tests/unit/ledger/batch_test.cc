@@ -96,9 +96,9 @@ TEST_CASE("an id that comes twice in one batch is treated as if it came in two",
   CHECK(changes.ids.size() == 4);  // one of them burned
   CHECK(changes.changed.empty());
   REQUIRE(changes.touched.size() == 2);
-  CHECK(changes.touched[0].account.balance() == -70);
-  CHECK(changes.touched[1].account.balance() == 70);
-  CHECK(changes.touched[1].indexes == std::vector<int64_t>{first->outcomes[0].log_index});
+  CHECK(changes.touched[0].after.balance() == -70);
+  CHECK(changes.touched[1].after.balance() == 70);
+  CHECK(changes.touched[1].indexes == absl::InlinedVector<int64_t, 2>{first->outcomes[0].log_index});
 }
 
 TEST_CASE("accounts are opened all or none", "[ledger]") {
