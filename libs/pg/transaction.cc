@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <pqxx/binarystring>
 #include <pqxx/result>
 #include <pqxx/stream_to>
 #include <utility>
@@ -80,12 +81,10 @@ absl::Status Transaction::Admit() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Rows> Transaction::Run(absl::string_view sql, const std::vector<Value>& values) {
+template <typename Parameters>
+absl::StatusOr<Rows> Transaction::RunWith(absl::string_view sql, const Parameters& parameters) {
   try {
     RETURN_IF_ERROR(Admit());
-    if (HasNul(values)) return Fail(NulFailure());
-    const std::vector<const char*> pointers = Pointers(values);
-    const auto parameters = pqxx::prepare::make_dynamic_params(pointers);
     const std::string name = connection_->PreparedName(sql);
     return Rows(std::make_shared<const pqxx::result>(
         name.empty() ? connection_->work().exec_params(std::string(sql), parameters)
@@ -95,6 +94,20 @@ absl::StatusOr<Rows> Transaction::Run(absl::string_view sql, const std::vector<V
     absl::StrAppend(&failure.log_line, " [", sql, "]");  // the driver knows but its prepared name
     return Fail(std::move(failure));
   }
+}
+
+absl::StatusOr<Rows> Transaction::Run(absl::string_view sql, const std::vector<Value>& values) {
+  if (failure_ == nullptr && HasNul(values)) return Fail(NulFailure());
+  const std::vector<const char*> pointers = Pointers(values);
+  return RunWith(sql, pqxx::prepare::make_dynamic_params(pointers));
+}
+
+absl::StatusOr<Rows> Transaction::RunArrays(absl::string_view sql,
+                                            const std::vector<BinaryArray>& arrays) {
+  std::vector<pqxx::binarystring> parameters;
+  parameters.reserve(arrays.size());
+  for (const BinaryArray& array : arrays) parameters.emplace_back(array.bytes());
+  return RunWith(sql, pqxx::prepare::make_dynamic_params(parameters));
 }
 
 absl::Status Transaction::ExecScript(absl::string_view sql) {
@@ -177,20 +190,6 @@ absl::Status Transaction::CopyIn(absl::string_view table, const std::vector<std:
     return Fail(FailureOf(error, connection_->is_open()));
   }
 }
-
-namespace {
-
-template <typename Integer>
-void AppendBigEndian(std::string& out, Integer value) {
-  char bytes[sizeof(Integer)];
-  auto rest = static_cast<std::make_unsigned_t<Integer>>(value);
-  for (size_t i = sizeof(Integer); i-- > 0; rest = static_cast<decltype(rest)>(rest >> 7 >> 1)) {
-    bytes[i] = static_cast<char>(rest & 0xff);
-  }
-  out.append(bytes, sizeof(Integer));
-}
-
-}  // namespace
 
 // Signature, flags, and the length of an extension that there is not: PostgreSQL, COPY, "Binary
 // Format".

@@ -8,7 +8,8 @@
 #include <set>
 #include <vector>
 
-#include "absl/strings/ascii.h"
+#include "absl/algorithm/container.h"
+#include "absl/container/inlined_vector.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "libs/base/errors.h"
@@ -20,130 +21,183 @@ namespace {
 
 constexpr size_t kDepthMax = 32;
 
-// "request_id" and "requestId" name the same field.
-std::string CamelCase(absl::string_view name) {
-  std::string camel;
-  bool upper = false;
-  for (const char c : name) {
-    if (c == '_') {
-      upper = true;
-      continue;
-    }
-    camel.push_back(upper ? absl::ascii_toupper(c) : c);
-    upper = false;
-  }
-  return camel;
-}
-
-// Walks a text as RFC 8259 has it, more strictly than the proto parser: what was signed must mean
-// the same to every reader, so a field that stands twice is refused, in either spelling.
-class StrictReader final : public nlohmann::json_sax<nlohmann::json> {
- public:
-  std::string problem;
-
-  bool null() override { return true; }
-  bool boolean(bool) override { return true; }
-  bool number_integer(number_integer_t) override { return true; }
-  bool number_unsigned(number_unsigned_t) override { return true; }
-  bool number_float(number_float_t, const string_t&) override { return true; }
-  bool string(string_t&) override { return true; }
-  bool binary(binary_t&) override { return false; }
-  bool start_object(size_t) override { return Push(); }
-  bool end_object() override { return Pop(); }
-  bool start_array(size_t) override { return Push(); }
-  bool end_array() override { return Pop(); }
-  bool key(string_t& name) override {
-    if (keys_.back().insert(CamelCase(name)).second) return true;
-    problem = absl::StrCat("the field ", name.substr(0, 64), " stands twice");
-    return false;
-  }
-  bool parse_error(size_t position, const std::string&,
-                   const nlohmann::detail::exception&) override {
-    problem = absl::StrCat("not JSON at byte ", position);
-    return false;
-  }
-
- private:
-  bool Push() {
-    keys_.emplace_back();
-    if (keys_.size() <= kDepthMax) return true;
-    problem = "nested too deeply";
-    return false;
-  }
-  bool Pop() {
-    keys_.pop_back();
-    return true;
-  }
-  std::vector<std::set<std::string>> keys_;
-};
-
 using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using nlohmann::json;
 
-bool IsInteger(const json& value) {
-  if (value.is_number_integer()) return true;
-  if (!value.is_string()) return false;
-  const std::string& text = value.get_ref<const std::string&>();
+bool IsIntegerText(const std::string& text) {
   int64_t signed_value;
   uint64_t unsigned_value;
   return (absl::SimpleAtoi(text, &signed_value) && absl::StrCat(signed_value) == text) ||
          (absl::SimpleAtoi(text, &unsigned_value) && absl::StrCat(unsigned_value) == text);
 }
 
-std::string FindProblem(const json& object, const Descriptor& type);
+// Walks a text as RFC 8259 has it, beside the type that it must be, in one pass and more strictly
+// than the proto parser, which takes a scalar for a list of one, 1.0 for 1, "true" for true, null
+// for anything. What was signed must mean the same to every reader, so a field that stands twice is
+// refused, in either spelling.
+class StrictReader final : public nlohmann::json_sax<json> {
+ public:
+  explicit StrictReader(const Descriptor& type) : type_(type) {}
 
-// What is wrong with one value of a field, or "". The proto parser is more generous: it takes a
-// scalar for a list of one, 1.0 for 1, "true" for true, null for anything.
-std::string FindValueProblem(const json& value, const FieldDescriptor& field) {
-  bool fits = true;
-  switch (field.cpp_type()) {
-    case FieldDescriptor::CPPTYPE_MESSAGE: return FindProblem(value, *field.message_type());
-    case FieldDescriptor::CPPTYPE_INT32:
-    case FieldDescriptor::CPPTYPE_INT64:
-    case FieldDescriptor::CPPTYPE_UINT32:
-    case FieldDescriptor::CPPTYPE_UINT64: fits = IsInteger(value); break;
-    case FieldDescriptor::CPPTYPE_DOUBLE:
-    case FieldDescriptor::CPPTYPE_FLOAT: fits = value.is_number() || value.is_string(); break;
-    case FieldDescriptor::CPPTYPE_BOOL: fits = value.is_boolean(); break;
-    case FieldDescriptor::CPPTYPE_ENUM:
-      fits = value.is_string() || value.is_number_integer();
-      break;
-    case FieldDescriptor::CPPTYPE_STRING: fits = value.is_string(); break;
-  }
-  return fits ? "" : absl::StrCat("the field ", field.name(), " has a value of another type");
-}
+  std::string problem;  // the first one
 
-std::string FindProblem(const json& object, const Descriptor& type) {
-  // Timestamp, Duration and the like have forms of their own, which the parser checks.
-  if (type.file()->package() == "google.protobuf") return "";
-  if (!object.is_object()) return absl::StrCat("a ", type.name(), " must be an object");
-  for (const auto& [name, value] : object.items()) {
-    const FieldDescriptor* field = type.FindFieldByName(name);
-    if (field == nullptr) field = type.FindFieldByCamelcaseName(name);
-    if (field == nullptr) return absl::StrCat("unknown field ", name.substr(0, 64));
-    const bool is_list = field->is_repeated() && !field->is_map();
-    if (is_list ? !value.is_array() : (field->is_map() && !value.is_object())) {
-      return absl::StrCat("the field ", field->name(), " must be ", is_list ? "a list" : "a map");
+  bool null() override { return Scalar(Kind::kNull); }
+  bool boolean(bool) override { return Scalar(Kind::kBool); }
+  bool number_integer(number_integer_t) override { return Scalar(Kind::kInteger); }
+  bool number_unsigned(number_unsigned_t) override { return Scalar(Kind::kInteger); }
+  bool number_float(number_float_t, const string_t&) override { return Scalar(Kind::kFraction); }
+  bool string(string_t& text) override { return Scalar(Kind::kText, &text); }
+  bool binary(binary_t&) override { return false; }
+
+  bool start_object(size_t) override {
+    Frame frame;
+    if (frames_.empty()) {
+      frame.type = &type_;
+    } else if (Frame& outer = frames_.back(); outer.free) {
+      frame.free = true;
+    } else if (outer.field == nullptr) {
+      return false;  // cannot be: an object's values follow their keys
+    } else if (outer.field->is_map() && !outer.is_map) {
+      frame.is_map = true;
+      frame.field = outer.field->message_type()->map_value();
+    } else if (outer.field->is_repeated() && !outer.is_list && !outer.is_map) {
+      return NoList(*outer.field);
+    } else if (outer.field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) {
+      return WrongType(*outer.field);
+    } else {
+      frame.type = outer.field->message_type();
     }
-    const FieldDescriptor& one = field->is_map() ? *field->message_type()->map_value() : *field;
-    if (!field->is_repeated()) {
-      if (std::string problem = FindValueProblem(value, one); !problem.empty()) return problem;
-      continue;
-    }
-    for (const json& item : value) {
-      if (std::string problem = FindValueProblem(item, one); !problem.empty()) return problem;
-    }
+    if (frame.type != nullptr && HasOwnForm(*frame.type)) frame.free = true;
+    return Push(std::move(frame));
   }
-  return "";
-}
+  bool end_object() override { return Pop(); }
+
+  bool start_array(size_t) override {
+    if (frames_.empty()) return NoObject(type_);
+    const Frame& outer = frames_.back();
+    Frame frame;
+    frame.is_list = true;
+    frame.free = outer.free || HasOwnForm(*outer.field);
+    frame.field = outer.field;
+    if (!frame.free) {
+      const bool wanted =
+          frame.field->is_repeated() && !frame.field->is_map() && !outer.is_list && !outer.is_map;
+      if (!wanted && frame.field->is_map()) return NoList(*frame.field);
+      if (!wanted) return WrongType(*frame.field);
+    }
+    return Push(std::move(frame));
+  }
+  bool end_array() override { return Pop(); }
+
+  bool key(string_t& name) override {
+    Frame& frame = frames_.back();
+    if (frame.type == nullptr || frame.free) {
+      if (frame.names.insert(name).second) return true;
+      return Twice(name);
+    }
+    const FieldDescriptor* field = frame.type->FindFieldByName(name);
+    if (field == nullptr) field = frame.type->FindFieldByCamelcaseName(name);
+    if (field == nullptr) return Problem(absl::StrCat("unknown field ", name.substr(0, 64)));
+    frame.field = field;
+    if (absl::c_linear_search(frame.seen, field)) return Twice(name);
+    frame.seen.push_back(field);
+    return true;
+  }
+  bool parse_error(size_t position, const std::string&,
+                   const nlohmann::detail::exception&) override {
+    return Problem(absl::StrCat("not JSON at byte ", position));
+  }
+
+ private:
+  enum class Kind { kNull, kBool, kInteger, kFraction, kText };
+
+  // An object or list that is open.
+  struct Frame {
+    const Descriptor* type = nullptr;        // of an object that is a message
+    const FieldDescriptor* field = nullptr;  // that the next value is of, or an item of
+    bool is_list = false;
+    bool is_map = false;
+    bool free = false;  // of a form of its own
+    absl::InlinedVector<const FieldDescriptor*, 16> seen;
+    std::set<std::string> names;  // where the keys are no fields
+  };
+
+  bool Scalar(Kind kind, const std::string* text = nullptr) {
+    if (frames_.empty()) return NoObject(type_);
+    const Frame& frame = frames_.back();
+    if (frame.free) return true;
+    const FieldDescriptor& field = *frame.field;
+    if (!frame.is_list && !frame.is_map && field.is_repeated()) return NoList(field);
+    if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+      return HasOwnForm(*field.message_type()) || NoObject(*field.message_type());
+    }
+    return Fits(kind, text, field) || WrongType(field);
+  }
+
+  // Timestamp, Duration and the like, whose forms the parser checks.
+  static bool HasOwnForm(const Descriptor& type) {
+    return type.file()->package() == "google.protobuf";
+  }
+  static bool HasOwnForm(const FieldDescriptor& field) {
+    return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE && !field.is_repeated() &&
+           HasOwnForm(*field.message_type());
+  }
+
+  static bool Fits(Kind kind, const std::string* text, const FieldDescriptor& field) {
+    switch (field.cpp_type()) {
+      case FieldDescriptor::CPPTYPE_INT32:
+      case FieldDescriptor::CPPTYPE_INT64:
+      case FieldDescriptor::CPPTYPE_UINT32:
+      case FieldDescriptor::CPPTYPE_UINT64:
+        return kind == Kind::kInteger || (text != nullptr && IsIntegerText(*text));
+      case FieldDescriptor::CPPTYPE_DOUBLE:
+      case FieldDescriptor::CPPTYPE_FLOAT:
+        return kind == Kind::kInteger || kind == Kind::kFraction || kind == Kind::kText;
+      case FieldDescriptor::CPPTYPE_BOOL: return kind == Kind::kBool;
+      case FieldDescriptor::CPPTYPE_ENUM: return kind == Kind::kText || kind == Kind::kInteger;
+      case FieldDescriptor::CPPTYPE_STRING: return kind == Kind::kText;
+      case FieldDescriptor::CPPTYPE_MESSAGE: break;
+    }
+    return false;
+  }
+
+  bool Push(Frame frame) {
+    frames_.push_back(std::move(frame));
+    return frames_.size() <= kDepthMax || Problem("nested too deeply");
+  }
+  bool Pop() {
+    frames_.pop_back();
+    return true;
+  }
+
+  bool Problem(std::string what) {
+    if (problem.empty()) problem = std::move(what);
+    return false;
+  }
+  bool Twice(absl::string_view name) {
+    return Problem(absl::StrCat("the field ", name.substr(0, 64), " stands twice"));
+  }
+  bool NoObject(const Descriptor& type) {
+    return Problem(absl::StrCat("a ", type.name(), " must be an object"));
+  }
+  bool NoList(const FieldDescriptor& field) {
+    return Problem(absl::StrCat("the field ", field.name(), " must be ",
+                                field.is_map() ? "a map" : "a list"));
+  }
+  bool WrongType(const FieldDescriptor& field) {
+    return Problem(absl::StrCat("the field ", field.name(), " has a value of another type"));
+  }
+
+  const Descriptor& type_;
+  std::vector<Frame> frames_;
+};
 
 // What makes `body` ambiguous or another message than `type`, or "".
 std::string FindBodyProblem(const std::string& body, const Descriptor& type) {
-  StrictReader reader;
-  if (!json::sax_parse(body, &reader)) return reader.problem;
-  const json parsed = json::parse(body, nullptr, /*allow_exceptions=*/false);
-  return parsed.is_discarded() ? "not JSON" : FindProblem(parsed, type);
+  StrictReader reader(type);
+  if (json::sax_parse(body, &reader)) return "";
+  return reader.problem.empty() ? "not JSON" : reader.problem;
 }
 
 }  // namespace

@@ -19,13 +19,18 @@ void TaskThreads::Run(std::function<void()> task) {
   if (threads_.empty()) {
     for (int i = 0; i < threads_max_; ++i) threads_.emplace_back([this] { Loop(); });
   }
+  if (idle_ == 0) return;  // whoever ends its task looks again
+  --idle_;
   changed_.notify_one();
 }
 
 void TaskThreads::Loop() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [this] { return stopping_ || !tasks_.empty(); });
+    while (!stopping_ && tasks_.empty()) {
+      ++idle_;
+      changed_.wait(lock);
+    }
     if (tasks_.empty()) return;
     std::function<void()> task = std::move(tasks_.front());
     tasks_.pop_front();

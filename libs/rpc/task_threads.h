@@ -30,6 +30,7 @@ class TaskThreads {
   std::condition_variable changed_;
   std::deque<std::function<void()>> tasks_;
   bool stopping_ = false;
+  int idle_ = 0;  // threads that wait for a task and were not called yet
   std::vector<std::thread> threads_;
 };
 

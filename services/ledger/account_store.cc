@@ -57,7 +57,7 @@ constexpr char kFindAccounts[] =
 absl::StatusOr<std::vector<Account>> FindAccounts(pg::Transaction& tx,
                                                   const std::vector<AccountId>& ids) {
   if (ids.empty()) return std::vector<Account>();
-  ASSIGN_OR_RETURN(const pg::Rows rows, tx.Exec(kFindAccounts, ids));
+  ASSIGN_OR_RETURN(const pg::Rows rows, tx.ExecArrays(kFindAccounts, ids));
   return ToAccounts(rows);
 }
 

@@ -183,8 +183,8 @@ absl::Status AddSpent(pg::Transaction& tx, const std::map<SpentKey, int64_t>& ad
     amounts.push_back(amount);
   }
   if (keys.empty()) return absl::OkStatus();
-  RETURN_IF_ERROR(tx.Exec(kMakeSpent, keys, assets, days).status());
-  return tx.Exec(kAddSpent, keys, assets, days, amounts).status();
+  RETURN_IF_ERROR(tx.ExecArrays(kMakeSpent, keys, assets, days).status());
+  return tx.ExecArrays(kAddSpent, keys, assets, days, amounts).status();
 }
 
 }  // namespace rochdale::ledger

@@ -239,7 +239,7 @@ constexpr char kFindIds[] =
 absl::StatusOr<IdMap<Uuid, KnownId>> FindIds(pg::Transaction& tx, const std::vector<Uuid>& ids) {
   IdMap<Uuid, KnownId> found;
   if (ids.empty()) return found;
-  ASSIGN_OR_RETURN(const pg::Rows rows, tx.Exec(kFindIds, ids));
+  ASSIGN_OR_RETURN(const pg::Rows rows, tx.ExecArrays(kFindIds, ids));
   for (const pg::Row& row : rows) {
     found[row.Get<Uuid>(0)] = {row.Get<int64_t>(1), row.Get<int32_t>(2)};
   }
@@ -411,7 +411,7 @@ absl::Status InsertDocuments(pg::Transaction& tx,
     keys.push_back(document.public_key);
     signatures.push_back(document.signature);
   }
-  return tx.Exec(kInsertDocuments, digests, types, bodies, keys, signatures).status();
+  return tx.ExecArrays(kInsertDocuments, digests, types, bodies, keys, signatures).status();
 }
 
 constexpr char kFindDocument[] =

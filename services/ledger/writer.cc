@@ -158,7 +158,8 @@ void Writer::SubmitAsync(Command command, absl::Time deadline, Answerer answer) 
     queue_items_ += pending->items;
     queue_.push_back(std::move(pending));
     metrics_.queue_items.Set(queue_items_);
-    changed_.notify_all();
+    // Where others wait already, whoever takes them takes this one, too.
+    if (queue_.size() == 1) changed_.notify_all();
     return absl::OkStatus();
   }();
   if (!refused.ok()) pending->answer(refused);

@@ -62,6 +62,40 @@ TEST_CASE("every kind of value comes back as it went") {
   });
 }
 
+TEST_CASE("arrays in the binary format come back as they went") {
+  testing::TestDatabase database;
+  const Uuid id = *Uuid::Parse("0190a5b4-0000-7000-8000-0123456789ab");
+  const std::string binary("\x00\x01\\x'\"\xff", 7);
+  const crypto::Digest digest = crypto::Sha256("x");
+  const std::vector<int64_t> wide = {std::numeric_limits<int64_t>::min(), -1, 0,
+                                     std::numeric_limits<int64_t>::max()};
+  const std::vector<std::string> texts = {"a,b", "", "NULL", "{\"}", "\u00e9"};
+  constexpr char kEcho[] =
+      "SELECT $1::uuid[] AS ids, $2::bytea[] AS chunks, $3::bytea[] AS digests, "
+      "$4::text[] AS texts, $5::int[] AS numbers, $6::bigint[] AS wide";
+  InTransaction(database.Admin(), [&](Transaction& tx) {
+    const auto rows = tx.ExecArrays(
+        kEcho, std::vector<AccountId>{{id}, {}}, std::vector<Bytes>{{binary}, {""}},
+        std::vector<crypto::Digest>{digest}, texts, std::vector<int32_t>{7, -7}, wide);
+    REQUIRE(rows.ok());
+    const Row row = (*rows)[0];
+    CHECK(row.Get<std::vector<Uuid>>("ids") == std::vector<Uuid>{id, Uuid()});
+    CHECK(row.GetBytesArray("chunks") == std::vector<std::string>{binary, ""});
+    CHECK(row.GetBytesArray("digests") == std::vector<std::string>{std::string(digest.AsBytes())});
+    CHECK(row.Get<std::vector<std::string>>("texts") == texts);
+    CHECK(row.Get<std::vector<int64_t>>("numbers") == std::vector<int64_t>{7, -7});
+    CHECK(row.Get<std::vector<int64_t>>("wide") == wide);
+    const auto none = tx.ExecArrays("SELECT cardinality($1::uuid[])", std::vector<Uuid>());
+    REQUIRE(none.ok());
+    CHECK((*none)[0].Get<int64_t>(0) == 0);
+  });
+  const absl::Status wrong =
+      database.Admin().Transact(absl::Seconds(20), [&](Transaction& tx) -> absl::Status {
+        return tx.ExecArrays("SELECT $1::bigint[]", std::vector<int32_t>{1}).status();
+      });
+  CHECK(absl::IsInternal(wrong));
+}
+
 TEST_CASE("rows outlive their transaction and count what was touched") {
   testing::TestDatabase database;
   std::optional<Rows> kept;
