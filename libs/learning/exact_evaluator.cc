@@ -3,8 +3,8 @@
 #include <cblas.h>
 
 #include "libs/base/status_macros.h"
-#include "libs/learning/exact_evaluation.h"
 #include "libs/learning/exact_math.h"
+#include "libs/learning/shared_evaluation.h"
 
 namespace rochdale::learning {
 namespace {
@@ -34,7 +34,7 @@ absl::StatusOr<LossMatrix> EvaluateCoalitions(const ModelSpec& spec, GridSpan ba
                                               const EvaluationOptions& options) {
   RETURN_IF_ERROR(CheckInputs(spec, rows));
   LossMatrix matrix = EmptyMatrix(masks.size(), rows.count());
-  ExactEvaluation evaluation(spec, rows, options);
+  SharedEvaluation<double> evaluation(spec, rows, options);
   RETURN_IF_ERROR(
       evaluation.RunCoalitions(base, updates, masks, LossSink(spec, rows, matrix)));
   return matrix;
@@ -45,7 +45,7 @@ absl::StatusOr<LossMatrix> EvaluateCheckpoints(const ModelSpec& spec,
                                                const EvaluationOptions& options) {
   RETURN_IF_ERROR(CheckInputs(spec, rows));
   LossMatrix matrix = EmptyMatrix(candidates.size(), rows.count());
-  ExactEvaluation evaluation(spec, rows, options);
+  SharedEvaluation<double> evaluation(spec, rows, options);
   RETURN_IF_ERROR(evaluation.RunCheckpoints(candidates, LossSink(spec, rows, matrix)));
   return matrix;
 }
@@ -63,7 +63,7 @@ absl::StatusOr<int64_t> CountCorrect(const ModelSpec& spec, GridSpan parameters,
       correct += best == rows.labels[first + r];
     }
   };
-  ExactEvaluation evaluation(spec, rows, options);
+  SharedEvaluation<double> evaluation(spec, rows, options);
   RETURN_IF_ERROR(evaluation.RunCheckpoints({parameters}, sink));
   return correct;
 }

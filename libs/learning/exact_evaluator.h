@@ -53,7 +53,7 @@ struct EvaluationOptions {
 };
 
 // The game of a round: candidate c is base + the updates in masks[c], saturating (ApplyUpdates).
-// Pre-activations of the first layer are shared between the coalitions, exactly.
+// What candidates have in common is computed once, exactly (shared_evaluation.h).
 // Errors: BAD_REQUEST (lengths, masks with bits beyond the updates), PROBE_INVALID (rows),
 // TENSOR_NOT_FINITE (parameters beyond the grid), EVALUATION_RANGE.
 absl::StatusOr<LossMatrix> EvaluateCoalitions(const ModelSpec& spec, GridSpan base,

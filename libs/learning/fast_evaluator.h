@@ -7,8 +7,11 @@
 
 namespace rochdale::learning {
 
-// The same candidates and layout as EvaluateCoalitions; losses in nats. Each coalition is evaluated
-// on its own, as a plain loop would. Errors: BAD_REQUEST, PROBE_INVALID.
+// The same candidates, layout and sharing as EvaluateCoalitions; losses in nats. Hidden activations
+// are not rounded, and where an update of a layer is a matrix of low rank but for kLowRankUnitsMax
+// of 2^-20 in every element (layer_delta.h), it is taken for that one: an agent that trains factors
+// of low rank need not say so. A pre-activation is then off by at most that times the sum of the
+// layer's inputs. Errors: BAD_REQUEST, TENSOR_NOT_FINITE, PROBE_INVALID.
 absl::StatusOr<std::vector<float>> FastEvaluateCoalitions(const ModelSpec& spec, GridSpan base,
                                                           absl::Span<const GridSpan> updates,
                                                           absl::Span<const uint64_t> masks,
