@@ -117,6 +117,8 @@ const std::vector<ReasonInfo>& Reasons() {
        "The update was made against a checkpoint that is not the round's base; train again."},
       {"UPDATE_EXISTS", StatusCode::kAlreadyExists,
        "The principal has an update in this round already."},
+      {"ROUND_FULL", StatusCode::kFailedPrecondition,
+       "The round has as many commitments as it takes (round.max_updates)."},
       {"COMMITMENT_MISMATCH", StatusCode::kFailedPrecondition,
        "The uploaded bytes are not those that were committed to (size or digest)."},
       {"UPLOAD_OFFSET", StatusCode::kOutOfRange,

@@ -40,6 +40,8 @@ std::vector<ParameterInfo> Table() {
        "Fewest received updates of a round that is not ABANDONED."},
       {"round.close_early", kBool, 0, 0, 1, kCooperative, kNone,
        "A state ends as soon as every member agent that is expected has acted."},
+      {"round.max_updates", kInt, 63, 1, 63, kCooperative, kDown,
+       "Most commitments of a round; later ones are refused with ROUND_FULL."},
       // Updates.
       {"update.max_bytes", kInt, 2 * kGiB, 1'024, 64 * kGiB, kCooperative, kDown,
        "Largest update, in bytes."},
@@ -49,8 +51,17 @@ std::vector<ParameterInfo> Table() {
       {"credit.preset", kText, 1, 0, 1, kCooperative, kNone,
        "literal: the seed formulas as they stand; hardened: gate, lower bound, high-water mark.",
        {"literal", "hardened"}},
-      {"credit.estimator", kText, 1, 0, 4, kCooperative, kNone,
-       "What is paid.", {"solo", "shapley", "leave_one_out", "banzhaf", "shapley_sampled"}},
+      {"credit.estimator", kText, 1, 0, 5, kCooperative, kNone,
+       "What is paid. Above 10 contributors shapley (shapley_sampled is the same) and banzhaf are "
+       "Shapley by sampled permutations, shapley_or_solo is solo.",
+       {"solo", "shapley", "leave_one_out", "banzhaf", "shapley_sampled", "shapley_or_solo"}},
+      {"credit.sampled_pairs_min", kInt, 8, 2, 256, kCooperative, kUp,
+       "Pairs of permutations in the first stage of sampled Shapley; each stage doubles them."},
+      {"credit.sampled_pairs_max", kInt, 64, 2, 256, kCooperative, kUp,
+       "Pairs of permutations with which sampled Shapley ends at the latest."},
+      {"credit.sampled_error_max_nanonats", kInt, 100'000, 0, 1'000'000'000, kCooperative, kDown,
+       "Sampling ends with the stage in which every contributor's standard error over "
+       "permutations is at most this."},
       {"credit.z_gate_micro", kMicro, 1'960'000, 0, 10'000'000, kCooperative, kDown,
        "An update is HARMFUL where phi + z s < 0."},
       {"credit.z_bound_micro", kMicro, 1'960'000, 0, 10'000'000, kCooperative, kUp,

@@ -137,6 +137,21 @@ void ReadCredits(Reader& reader, Evidence& evidence) {
   if (evidence.credits.size() != evidence.updates.size()) reader.Fail("credits");
 }
 
+void ReadSampling(Reader& rule, Evidence& evidence) {
+  Reader sampling(rule.Member("sampling"));
+  const auto pairs = [&](const char* key) {
+    const int64_t value = sampling.Int(key);
+    if (value < 2 || value > learning::kSampledPairsMax) sampling.Fail(key);
+    return static_cast<int>(value);
+  };
+  evidence.pairs = pairs("pairs");
+  evidence.rule.sampling.pairs_max = pairs("pairs_max");
+  evidence.rule.sampling.pairs_min = pairs("pairs_min");
+  evidence.rule.sampling.error_max_nanonats = sampling.Int("error_max_nanonats");
+  if (evidence.rule.sampling.error_max_nanonats < 0) sampling.Fail("error_max_nanonats");
+  rule.Also(sampling);
+}
+
 void ReadRule(Reader& reader, Evidence& evidence) {
   Reader rule(reader.Member("credit_rule"));
   const std::string preset = rule.Text("preset");
@@ -152,6 +167,10 @@ void ReadRule(Reader& reader, Evidence& evidence) {
   evidence.rule.z_bound_micro = rule.Int("z_bound_micro");
   for (const int64_t z : {evidence.rule.z_gate_micro, evidence.rule.z_bound_micro}) {
     if (z < 0 || z > 10'000'000) rule.Fail("credit_rule");
+  }
+  const int contributors = static_cast<int>(evidence.updates.size());
+  if (estimator.ok() && IsSampled(evidence.rule, contributors)) {
+    ReadSampling(rule, evidence);
   }
   reader.Also(rule);
 }
@@ -233,6 +252,13 @@ std::string EvidenceToJson(const Evidence& evidence) {
                          {"estimator", std::string(EstimatorName(evidence.rule.estimator))},
                          {"z_gate_micro", evidence.rule.z_gate_micro},
                          {"z_bound_micro", evidence.rule.z_bound_micro}};
+  if (IsSampled(evidence.rule, static_cast<int>(evidence.updates.size()))) {
+    json["credit_rule"]["sampling"] = {
+        {"pairs", evidence.pairs},
+        {"pairs_min", evidence.rule.sampling.pairs_min},
+        {"pairs_max", evidence.rule.sampling.pairs_max},
+        {"error_max_nanonats", evidence.rule.sampling.error_max_nanonats}};
+  }
   if (!HasAllMasks(evidence)) {
     json["masks"] = Json::array();
     for (const uint64_t mask : evidence.masks) json["masks"].push_back(absl::StrCat(mask));

@@ -4,7 +4,9 @@
 //
 //   {"base_sha256":hex,"best_loss_sum":"..","best_sha256":hex,"coalition_loss_sums":["..",...],
 //    "cooperative_id":uuid,
-//    "credit_rule":{"estimator":word,"preset":word,"z_bound_micro":n,"z_gate_micro":n},
+//    "credit_rule":{"estimator":word,"preset":word,
+//                   "sampling":{"error_max_nanonats":n,"pairs":n,"pairs_max":n,"pairs_min":n},
+//                   "z_bound_micro":n,"z_gate_micro":n},
 //    "credits":[{"credit_nanonats":n,"estimate_nanonats":n,"harmful":bool,
 //                "leave_one_out_nanonats":n,"solo_nanonats":n,"standard_error_nanonats":n,
 //                "update_id":uuid},...],
@@ -16,7 +18,7 @@
 //    "visible_rows":n}
 //   updates and credits are in bit order; masks is absent where all 2^k coalitions were evaluated
 //   (then coalition_loss_sums[mask]), else coalition_loss_sums[i] belongs to masks[i].
-//   applied_mask is a decimal string.
+//   applied_mask is a decimal string. sampling is there where Shapley is sampled (game.h).
 // No gRPC, no database, no torch: the service writes it, the offline verifier links it.
 #pragma once
 
@@ -78,6 +80,7 @@ struct Evidence {
   std::vector<int64_t> rows;
   crypto::Digest rows_sha256;  // blob: these rows as a dataset; published once retired
   GameRule rule;
+  int pairs = 0;  // of permutations, where Shapley is sampled
   std::vector<uint64_t> masks;  // that were evaluated, increasing
   std::vector<absl::int128> coalition_loss_sums;
   absl::int128 best_loss_sum = 0;

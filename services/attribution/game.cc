@@ -21,6 +21,16 @@ void AddLosses(uint64_t mask, absl::Span<const int64_t> losses, crypto::Frontier
 
 uint64_t AllOf(int contributors) { return (uint64_t{1} << contributors) - 1; }
 
+std::vector<uint64_t> ReducedMasks(int contributors) {
+  const uint64_t whole = AllOf(contributors);
+  std::vector<uint64_t> masks = {0, whole};
+  for (int i = 0; i < contributors; ++i) {
+    masks.push_back(uint64_t{1} << i);
+    masks.push_back(whole & ~(uint64_t{1} << i));
+  }
+  return masks;
+}
+
 struct Estimates {
   std::vector<learning::Estimate> payment;
   std::vector<learning::Estimate> solo;
@@ -65,6 +75,15 @@ absl::StatusOr<Estimates> ReducedEstimates(const GameRule& rule, const Game& gam
     estimates.solo.push_back(learning::EstimateDifference(game.Losses(0), game.Losses(bit)));
     estimates.leave_one_out.push_back(
         learning::EstimateDifference(game.Losses(whole & ~bit), game.Losses(whole)));
+  }
+  if (IsSampled(rule, game.contributors)) {
+    ASSIGN_OR_RETURN(const bool ends, SamplingEnds(rule, game));
+    if (!ends) return Error("BAD_REQUEST", "more permutations have to be evaluated");
+    ASSIGN_OR_RETURN(estimates.payment,
+                     learning::EstimateSampledShapley(
+                         RoundPermutations(game.contributors, game.seed, game.pairs), game.masks,
+                         game.rows, game.losses));
+    return estimates;
   }
   const bool solo =
       PaidEstimator(rule.preset, rule.estimator, game.contributors) == Estimator::kSolo;
@@ -111,23 +130,35 @@ absl::StatusOr<Estimator> ParseEstimator(absl::string_view name) {
 
 Estimator PaidEstimator(learning::CreditPreset preset, Estimator wanted, int contributors) {
   if (preset == learning::CreditPreset::kLiteral) return Estimator::kSolo;
-  if (contributors <= learning::kExactShapleyMax) return wanted;
-  return wanted == Estimator::kLeaveOneOut ? wanted : Estimator::kSolo;
+  const bool too_many = contributors > learning::kExactShapleyMax;
+  return too_many && wanted == Estimator::kBanzhaf ? Estimator::kShapley : wanted;
 }
 
-std::vector<uint64_t> GameMasks(int contributors) {
+bool IsSampled(const GameRule& rule, int contributors) {
+  return contributors > learning::kExactShapleyMax &&
+         PaidEstimator(rule.preset, rule.estimator, contributors) == Estimator::kShapley;
+}
+
+std::vector<std::vector<int>> RoundPermutations(int contributors, const crypto::Digest& seed,
+                                                int pairs) {
+  return learning::SamplePermutations(contributors, pairs,
+                                      absl::StrCat("ROCHDALEperm1", seed.AsBytes()));
+}
+
+std::vector<uint64_t> GameMasks(int contributors, const crypto::Digest& seed, int pairs) {
   std::vector<uint64_t> masks;
-  const uint64_t whole = AllOf(contributors);
   if (contributors <= learning::kExactShapleyMax) {
-    for (uint64_t mask = 0; mask <= whole; ++mask) masks.push_back(mask);
+    for (uint64_t mask = 0; mask <= AllOf(contributors); ++mask) masks.push_back(mask);
     return masks;
   }
-  masks = {0, whole};
-  for (int i = 0; i < contributors; ++i) {
-    masks.push_back(uint64_t{1} << i);
-    masks.push_back(whole & ~(uint64_t{1} << i));
+  masks = ReducedMasks(contributors);
+  if (pairs > 0) {
+    const std::vector<uint64_t> sampled =
+        learning::CoalitionsOf(RoundPermutations(contributors, seed, pairs));
+    masks.insert(masks.end(), sampled.begin(), sampled.end());
   }
   std::sort(masks.begin(), masks.end());
+  masks.erase(std::unique(masks.begin(), masks.end()), masks.end());
   return masks;
 }
 
@@ -135,6 +166,53 @@ absl::Span<const int64_t> Game::Losses(uint64_t mask) const {
   const auto found = std::lower_bound(masks.begin(), masks.end(), mask);
   if (found == masks.end() || *found != mask) return {};
   return absl::MakeConstSpan(losses).subspan((found - masks.begin()) * rows, rows);
+}
+
+void AddCoalitions(Game& game, const std::vector<uint64_t>& masks,
+                   const std::vector<int64_t>& losses) {
+  std::vector<std::pair<uint64_t, const int64_t*>> all;
+  for (size_t i = 0; i < game.masks.size(); ++i) {
+    all.emplace_back(game.masks[i], game.losses.data() + i * game.rows);
+  }
+  for (size_t i = 0; i < masks.size(); ++i) {
+    all.emplace_back(masks[i], losses.data() + i * game.rows);
+  }
+  std::stable_sort(all.begin(), all.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  all.erase(std::unique(all.begin(), all.end(),
+                        [](const auto& a, const auto& b) { return a.first == b.first; }),
+            all.end());
+  std::vector<uint64_t> sorted;
+  std::vector<int64_t> merged;
+  merged.reserve(all.size() * game.rows);
+  for (const auto& [mask, first] : all) {
+    sorted.push_back(mask);
+    merged.insert(merged.end(), first, first + game.rows);
+  }
+  game.masks = std::move(sorted);
+  game.losses = std::move(merged);
+}
+
+absl::StatusOr<bool> SamplingEnds(const GameRule& rule, const Game& game) {
+  RETURN_IF_ERROR(CheckShape(game));
+  if (game.pairs < 2 || game.pairs > learning::kSampledPairsMax) {
+    return Error("BAD_REQUEST", "a sampled game has 2 to 512 pairs of permutations");
+  }
+  std::vector<absl::int128> sums;
+  for (const uint64_t mask : game.masks) sums.push_back(LossSum(game.Losses(mask)));
+  int stage = learning::PairsOfNextStage(rule.sampling, 0);
+  while (stage < game.pairs && stage < rule.sampling.pairs_max) {
+    stage = learning::PairsOfNextStage(rule.sampling, stage);
+  }
+  ASSIGN_OR_RETURN(
+      const int suffice,
+      learning::PairsThatSuffice(rule.sampling,
+                                 RoundPermutations(game.contributors, game.seed, game.pairs),
+                                 game.masks, game.rows, sums));
+  if (stage != game.pairs || (suffice != 0 && suffice != game.pairs)) {
+    return Error("BAD_REQUEST", "sampling does not end with so many permutations");
+  }
+  return suffice == game.pairs;
 }
 
 absl::StatusOr<uint64_t> AppliedMask(const GameRule& rule, const Game& game) {

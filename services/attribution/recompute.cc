@@ -51,6 +51,8 @@ absl::StatusOr<Game> EvaluateGame(const Evidence& evidence, const Inputs& inputs
   Game game;
   game.contributors = static_cast<int>(updates.size());
   game.rows = matrix.rows;
+  game.seed = evidence.seed;
+  game.pairs = evidence.pairs;
   game.masks = evidence.masks;
   game.losses = std::move(matrix.losses);
   const learning::GridSpan best = inputs.best;

@@ -1,4 +1,7 @@
 // The counterfactual game: drawing the rows, evaluating the coalitions.
+#include <algorithm>
+#include <iterator>
+
 #include "absl/strings/str_cat.h"
 #include "libs/base/errors.h"
 #include "libs/base/status_macros.h"
@@ -13,6 +16,24 @@ namespace rochdale::attribution {
 namespace {
 
 constexpr size_t kSettlementRowsMin = 2;  // a standard error needs two
+
+// What a stage of the game evaluates: everything that the stages before it did not.
+std::vector<uint64_t> StageMasks(const GameRule& rule, int contributors,
+                                 const crypto::Digest& seed, int stage) {
+  if (!IsSampled(rule, contributors)) return GameMasks(contributors);
+  int before = 0, pairs = learning::PairsOfNextStage(rule.sampling, 0);
+  for (int i = 0; i < stage; ++i) {
+    before = pairs;
+    pairs = learning::PairsOfNextStage(rule.sampling, pairs);
+  }
+  const std::vector<uint64_t> all = GameMasks(contributors, seed, pairs);
+  if (before == 0) return all;
+  const std::vector<uint64_t> known = GameMasks(contributors, seed, before);
+  std::vector<uint64_t> fresh;
+  std::set_difference(all.begin(), all.end(), known.begin(), known.end(),
+                      std::back_inserter(fresh));
+  return fresh.empty() ? std::vector<uint64_t>{0} : fresh;  // a run has at least one candidate
+}
 
 }  // namespace
 
@@ -50,8 +71,11 @@ absl::StatusOr<Progress> RoundSteps::DrawRows(const RoundRecord& round) {
 }
 
 absl::StatusOr<RunSpec> RoundSteps::GameSpec(const RoundRecord& round,
-                                             const std::vector<RoundUpdate>& contributors) {
+                                             const std::vector<RoundUpdate>& contributors,
+                                             int stage) {
   ASSIGN_OR_RETURN(const ModelRecord model, ModelOf(round));
+  ASSIGN_OR_RETURN(const config::ParameterSet parameters, ParametersOf(round));
+  const int count = static_cast<int>(contributors.size());
   RunSpec spec;
   spec.model = model.spec;
   spec.base = round.base;
@@ -59,35 +83,59 @@ absl::StatusOr<RunSpec> RoundSteps::GameSpec(const RoundRecord& round,
   RunPart part;
   part.data = round.rows_sha256.value();
   part.rows = static_cast<int64_t>(round.rows.size());
-  part.masks = GameMasks(static_cast<int>(contributors.size()));
+  part.masks = StageMasks(GameRuleOf(parameters, count), count,
+                          parts_.secrets.RoundSeed(round.round), stage);
   for (const RoundUpdate& update : contributors) {
     part.updates.push_back(static_cast<int>(spec.updates.size()));
     spec.updates.push_back({update.update, *update.effective});
   }
   // Where the base is the best so far, its losses are those of the empty coalition.
-  if (round.best != round.base) part.checkpoints.push_back(round.best);
+  if (stage == 0 && round.best != round.base) part.checkpoints.push_back(round.best);
   spec.parts.push_back(std::move(part));
   return spec;
 }
 
+absl::StatusOr<int> RoundSteps::LastStage(const RoundRecord& round) {
+  return Read<int>([&](pg::Transaction& tx) -> absl::StatusOr<int> {
+    int stage = 0;
+    while (stage + 1 < kGameStagesMax) {
+      ASSIGN_OR_RETURN(const auto run,
+                       FindRun(tx, RunIdOf(round.round, RunPurpose::kGame, round.generation,
+                                           stage + 1)));
+      if (!run) break;
+      ++stage;
+    }
+    return stage;
+  });
+}
+
 absl::StatusOr<Game> RoundSteps::LoadGame(const RoundRecord& round, int contributors) {
-  const RunId id = RunIdOf(round.round, RunPurpose::kGame, round.generation);
-  ASSIGN_OR_RETURN(const auto run, Read<std::optional<RunRecord>>([&](auto& tx) {
-                     return FindRun(tx, id);
-                   }));
-  if (!run || run->state != RunState::kDone) return absl::InternalError("the game is not done");
-  ASSIGN_OR_RETURN(auto losses, LossesOf(*run));
+  ASSIGN_OR_RETURN(const config::ParameterSet parameters, ParametersOf(round));
+  const GameRule rule = GameRuleOf(parameters, contributors);
+  ASSIGN_OR_RETURN(const int last, LastStage(round));
   Game game;
   game.contributors = contributors;
   game.rows = static_cast<int64_t>(round.rows.size());
-  game.masks = GameMasks(contributors);
-  game.losses = std::move(losses.at(0));
-  const size_t coalitions = game.masks.size() * game.rows;
-  if (game.losses.size() > coalitions) {
-    game.best.assign(game.losses.begin() + coalitions, game.losses.end());
-    game.losses.resize(coalitions);
-  } else {
-    game.best.assign(game.losses.begin(), game.losses.begin() + game.rows);
+  game.seed = parts_.secrets.RoundSeed(round.round);
+  for (int stage = 0; stage <= last; ++stage) {
+    const RunId id = RunIdOf(round.round, RunPurpose::kGame, round.generation, stage);
+    ASSIGN_OR_RETURN(const auto run, Read<std::optional<RunRecord>>([&](auto& tx) {
+                       return FindRun(tx, id);
+                     }));
+    if (!run || run->state != RunState::kDone) return absl::InternalError("the game is not done");
+    ASSIGN_OR_RETURN(const RunSpec spec, ParseRunSpec(run->spec));
+    ASSIGN_OR_RETURN(auto losses, LossesOf(*run));
+    std::vector<int64_t>& all = losses.at(0);
+    const std::vector<uint64_t>& masks = spec.parts.at(0).masks;
+    if (all.size() > masks.size() * game.rows) {
+      game.best.assign(all.end() - game.rows, all.end());
+    } else if (stage == 0) {
+      game.best.assign(all.begin(), all.begin() + game.rows);
+    }
+    AddCoalitions(game, masks, all);
+    if (IsSampled(rule, contributors)) {
+      game.pairs = learning::PairsOfNextStage(rule.sampling, game.pairs);
+    }
   }
   return game;
 }
@@ -106,13 +154,25 @@ absl::StatusOr<Progress> RoundSteps::Evaluate(const RoundRecord& round) {
     return Progress::kMoved;
   }
   if (round.rows.empty()) return DrawRows(round);
-  ASSIGN_OR_RETURN(const RunStep step, EnsureRun(round, RunPurpose::kGame,
-                                                 [&] { return GameSpec(round, contributors); }));
-  if (!step.done) return step.progress;
   const int count = static_cast<int>(contributors.size());
-  ASSIGN_OR_RETURN(const Game game, LoadGame(round, count));
   ASSIGN_OR_RETURN(const config::ParameterSet parameters, ParametersOf(round));
-  ASSIGN_OR_RETURN(const uint64_t applied, AppliedMask(GameRuleOf(parameters, count), game));
+  const GameRule rule = GameRuleOf(parameters, count);
+  ASSIGN_OR_RETURN(const int stage, LastStage(round));
+  const auto ensure = [&](int wanted) {
+    return EnsureRun(round, RunPurpose::kGame, wanted,
+                     [&] { return GameSpec(round, contributors, wanted); });
+  };
+  ASSIGN_OR_RETURN(const RunStep step, ensure(stage));
+  if (!step.done) return step.progress;
+  ASSIGN_OR_RETURN(const Game game, LoadGame(round, count));
+  if (IsSampled(rule, count)) {
+    ASSIGN_OR_RETURN(const bool ends, SamplingEnds(rule, game));
+    if (!ends) {
+      ASSIGN_OR_RETURN(const RunStep next_stage, ensure(stage + 1));
+      return next_stage.done ? Progress::kMoved : next_stage.progress;
+    }
+  }
+  ASSIGN_OR_RETURN(const uint64_t applied, AppliedMask(rule, game));
 
   ASSIGN_OR_RETURN(FilterClient * filter, parts_.filter());
   std::vector<Outcome> outcomes;

@@ -1,4 +1,5 @@
 // A round's opening, commitments and reveals.
+#include <algorithm>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -136,7 +137,10 @@ absl::StatusOr<IntakeProgress> RoundSteps::LookAtIntake(const RoundRecord& round
     const auto principal = PrincipalId::Parse(record.mandate().principal_id());
     if (principal.ok()) expected.insert(*principal);
   }
-  progress.expected = static_cast<int64_t>(expected.size());
+  // Once the round is full nobody else can act.
+  ASSIGN_OR_RETURN(const config::ParameterSet parameters, ParametersOf(round));
+  progress.expected =
+      std::min(static_cast<int64_t>(expected.size()), parameters.Int("round.max_updates"));
   for (const PrincipalId& principal : expected) progress.committed += committed.contains(principal);
   return progress;
 }

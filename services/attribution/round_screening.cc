@@ -150,7 +150,7 @@ absl::StatusOr<Progress> RoundSteps::Screen(const RoundRecord& round) {
   const std::vector<NeededProbe> needed = StillNeeded(updates, all_needed);
   if (needed.empty()) return Decide(round, {}, DigestOf({}, ""));
   for (const NeededProbe& one : needed) RETURN_IF_ERROR(EnsureBlob(one.data));
-  ASSIGN_OR_RETURN(const RunStep step, EnsureRun(round, RunPurpose::kMeasure, [&] {
+  ASSIGN_OR_RETURN(const RunStep step, EnsureRun(round, RunPurpose::kMeasure, 0, [&] {
                      return MeasureSpec(round, updates, needed);
                    }));
   if (!step.done) return step.progress;

@@ -94,9 +94,9 @@ absl::StatusOr<RunSpec> RoundSteps::AggregateSpec(const RoundRecord& round,
   settlement.rows = static_cast<int64_t>(round.rows.size());
   settlement.updates = all;
   settlement.masks = {applied};
-  const std::vector<uint64_t> known = GameMasks(static_cast<int>(contributors.size()));
+  ASSIGN_OR_RETURN(const Game game, LoadGame(round, static_cast<int>(contributors.size())));
   // Also where there is nothing else to evaluate: a run has at least one part.
-  if (spec.parts.empty() || !std::binary_search(known.begin(), known.end(), applied)) {
+  if (spec.parts.empty() || game.Losses(applied).empty()) {
     spec.parts.push_back(std::move(settlement));
   }
   return spec;
@@ -107,7 +107,7 @@ absl::StatusOr<Progress> RoundSteps::Apply(const RoundRecord& round) {
                      return ListRoundUpdates(tx, round.round);
                    }));
   const std::vector<RoundUpdate> contributors = ContributorsOf(updates);
-  ASSIGN_OR_RETURN(const RunStep step, EnsureRun(round, RunPurpose::kAggregate, [&] {
+  ASSIGN_OR_RETURN(const RunStep step, EnsureRun(round, RunPurpose::kAggregate, 0, [&] {
                      return AggregateSpec(round, contributors);
                    }));
   if (!step.done) return step.progress;
@@ -142,12 +142,7 @@ absl::StatusOr<RoundSteps::Settlement> RoundSteps::SettleRound(
                    }));
   if (!pool) return absl::InternalError("a round without a validation pool");
   const uint64_t applied = static_cast<uint64_t>(round.applied_mask.value());
-  if (game.Losses(applied).empty()) {
-    const auto at = std::lower_bound(game.masks.begin(), game.masks.end(), applied);
-    game.losses.insert(game.losses.begin() + (at - game.masks.begin()) * game.rows,
-                       aggregate.applied.begin(), aggregate.applied.end());
-    game.masks.insert(at, applied);
-  }
+  if (game.Losses(applied).empty()) AddCoalitions(game, {applied}, aggregate.applied);
   const GameRule rule = GameRuleOf(parameters, game.contributors);
   ASSIGN_OR_RETURN(GameResult result, Settle(rule, game));
   if (result.applied_mask != applied) return absl::InternalError("the gate changed its mind");
@@ -187,6 +182,7 @@ absl::StatusOr<RoundSteps::Settlement> RoundSteps::SettleRound(
   e.rows = round.rows;
   e.rows_sha256 = round.rows_sha256.value();
   e.rule = rule;
+  e.pairs = game.pairs;
   e.masks = game.masks;
   for (const uint64_t mask : game.masks) {
     e.coalition_loss_sums.push_back(LossSum(game.Losses(mask)));

@@ -24,9 +24,10 @@ constexpr absl::Duration kTellingMax = absl::Hours(1);
 
 }  // namespace
 
-RunId RunIdOf(const RoundId& round, RunPurpose purpose, int generation) {
-  return RunId{crypto::DeterministicId("attribution/run", round, static_cast<int>(purpose),
-                                       generation)};
+RunId RunIdOf(const RoundId& round, RunPurpose purpose, int generation, int stage) {
+  const int kind = static_cast<int>(purpose);
+  if (stage == 0) return RunId{crypto::DeterministicId("attribution/run", round, kind, generation)};
+  return RunId{crypto::DeterministicId("attribution/run", round, kind, generation, stage)};
 }
 
 std::vector<RoundUpdate> ContributorsOf(const std::vector<RoundUpdate>& updates) {
@@ -109,9 +110,9 @@ absl::Status RoundSteps::Fault(absl::string_view step) {
 // ---- Runs ----
 
 absl::StatusOr<RoundSteps::RunStep> RoundSteps::EnsureRun(
-    const RoundRecord& round, RunPurpose purpose,
+    const RoundRecord& round, RunPurpose purpose, int stage,
     absl::FunctionRef<absl::StatusOr<RunSpec>()> make) {
-  const RunId id = RunIdOf(round.round, purpose, round.generation);
+  const RunId id = RunIdOf(round.round, purpose, round.generation, stage);
   const auto find = [&](pg::Transaction& tx) { return FindRun(tx, id); };
   ASSIGN_OR_RETURN(auto run, Read<std::optional<RunRecord>>(find));
   if (!run) {
@@ -215,7 +216,10 @@ absl::Status RoundSteps::Abandon(const RoundRecord& round, absl::string_view rea
   if (launcher_ == nullptr) return absl::OkStatus();
   for (const RunPurpose purpose :
        {RunPurpose::kMeasure, RunPurpose::kGame, RunPurpose::kAggregate}) {
-    launcher_->Stop(RunIdOf(round.round, purpose, round.generation));
+    const int stages = purpose == RunPurpose::kGame ? kGameStagesMax : 1;
+    for (int stage = 0; stage < stages; ++stage) {
+      launcher_->Stop(RunIdOf(round.round, purpose, round.generation, stage));
+    }
   }
   return absl::OkStatus();
 }

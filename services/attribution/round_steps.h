@@ -70,8 +70,11 @@ class RoundSteps {
   absl::StatusOr<Progress> Evaluate(const RoundRecord& round);
   absl::StatusOr<Progress> DrawRows(const RoundRecord& round);
   absl::StatusOr<RunSpec> GameSpec(const RoundRecord& round,
-                                   const std::vector<RoundUpdate>& contributors);
+                                   const std::vector<RoundUpdate>& contributors, int stage);
+  // The game with the stages that were evaluated, all of them DONE.
   absl::StatusOr<Game> LoadGame(const RoundRecord& round, int contributors);
+  // The last stage that was begun; 0 where none was.
+  absl::StatusOr<int> LastStage(const RoundRecord& round);
 
   // round_settlement.cc
   struct Aggregate;
@@ -111,8 +114,8 @@ class RoundSteps {
   };
   // Makes the run where it is not there, sees to its workers, and deals with a failed one: an
   // update that leaves the evaluator's range is removed and the evaluation begins again; any other
-  // failure abandons the round.
-  absl::StatusOr<RunStep> EnsureRun(const RoundRecord& round, RunPurpose purpose,
+  // failure abandons the round. `stage`: of the game.
+  absl::StatusOr<RunStep> EnsureRun(const RoundRecord& round, RunPurpose purpose, int stage,
                                     absl::FunctionRef<absl::StatusOr<RunSpec>()> make);
   absl::StatusOr<Progress> HandleFailedRun(const RoundRecord& round, const RunRecord& run);
   absl::StatusOr<std::vector<std::vector<int64_t>>> LossesOf(const RunRecord& run);
@@ -125,7 +128,10 @@ class RoundSteps {
   bool crashed_ = false;
 };
 
-RunId RunIdOf(const RoundId& round, RunPurpose purpose, int generation);
+// Stages of a game whose Shapley values are sampled: at most 2, 4, ..., 512 pairs.
+inline constexpr int kGameStagesMax = 9;
+
+RunId RunIdOf(const RoundId& round, RunPurpose purpose, int generation, int stage = 0);
 
 // Updates that take part in the game, in bit order.
 std::vector<RoundUpdate> ContributorsOf(const std::vector<RoundUpdate>& updates);

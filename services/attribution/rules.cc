@@ -64,12 +64,18 @@ GameRule GameRuleOf(const config::ParameterSet& parameters, int contributors) {
   GameRule rule;
   rule.preset = parameters.Text("credit.preset") == "literal" ? learning::CreditPreset::kLiteral
                                                               : learning::CreditPreset::kHardened;
-  // "shapley_sampled" is exact Shapley where that is affordable.
-  const auto wanted = ParseEstimator(parameters.Text("credit.estimator"));
-  rule.estimator =
-      PaidEstimator(rule.preset, wanted.ok() ? *wanted : Estimator::kShapley, contributors);
+  const std::string& name = parameters.Text("credit.estimator");
+  // "shapley_sampled" is another name of "shapley", which is exact where that is affordable.
+  Estimator wanted = ParseEstimator(name).value_or(Estimator::kShapley);
+  if (name == "shapley_or_solo" && contributors > learning::kExactShapleyMax) {
+    wanted = Estimator::kSolo;
+  }
+  rule.estimator = PaidEstimator(rule.preset, wanted, contributors);
   rule.z_gate_micro = parameters.Micro("credit.z_gate_micro");
   rule.z_bound_micro = parameters.Micro("credit.z_bound_micro");
+  rule.sampling.pairs_min = static_cast<int>(parameters.Int("credit.sampled_pairs_min"));
+  rule.sampling.pairs_max = static_cast<int>(parameters.Int("credit.sampled_pairs_max"));
+  rule.sampling.error_max_nanonats = parameters.Int("credit.sampled_error_max_nanonats");
   return rule;
 }
 

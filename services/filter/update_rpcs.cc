@@ -102,6 +102,10 @@ grpc::Status FilterService::CommitUpdate(grpc::ServerContext* context,
                                                                   -> absl::Status {
       ASSIGN_OR_RETURN(const std::optional<Round> round, FindRoundForUpdate(tx, wanted.round));
       RETURN_IF_ERROR(RequireIntake(*round, IntakeState::kCommitting, call.now));
+      if (round->commitments >= parameters.Int("round.max_updates")) {
+        return Error("ROUND_FULL", absl::StrCat("the round has its ", round->commitments,
+                                                " commitments; commit early in the next one"));
+      }
       if (wanted.base != round->base) {
         return Error("STALE_CHECKPOINT", "the update was made against another base checkpoint");
       }

@@ -59,6 +59,20 @@ class Losses {
   const Evidence& evidence_;
 };
 
+// sum over permutations of what i takes away where it joins, in units of 1 / permutations.
+Total Sampled(const Losses& losses, const std::vector<std::vector<int>>& permutations, int i) {
+  Total total{0, static_cast<int64_t>(permutations.size())};
+  for (const std::vector<int>& order : permutations) {
+    uint64_t before = 0;
+    for (const int joined : order) {
+      if (joined == i) break;
+      before |= uint64_t{1} << joined;
+    }
+    total.sum += losses.At(before) - losses.At(before | uint64_t{1} << i);
+  }
+  return total;
+}
+
 // sum over S without i of |S|! (k-1-|S|)! / k! (L(S) - L(S+i)), in units of 1 / (k lcm C(k-1, .)).
 Total Shapley(const Losses& losses, int k, int i) {
   int64_t lcm = 1;
@@ -81,6 +95,37 @@ Total Banzhaf(const Losses& losses, int k, int i) {
   return total;
 }
 
+std::vector<std::vector<int>> PermutationsOf(const Evidence& evidence) {
+  return attribution::RoundPermutations(static_cast<int>(evidence.updates.size()), evidence.seed,
+                                        evidence.pairs);
+}
+
+bool IsSampled(const Evidence& evidence) {
+  return attribution::IsSampled(evidence.rule, static_cast<int>(evidence.updates.size()));
+}
+
+// Sampling went on while it had to, and no further; every error covers that over permutations.
+absl::Status CheckSampling(const Evidence& evidence) {
+  const std::vector<std::vector<int>> permutations = PermutationsOf(evidence);
+  const int64_t rows = static_cast<int64_t>(evidence.rows.size());
+  ASSIGN_OR_RETURN(
+      const int suffice,
+      learning::PairsThatSuffice(evidence.rule.sampling, permutations, evidence.masks, rows,
+                                 evidence.coalition_loss_sums));
+  if (suffice != evidence.pairs) {
+    return absl::DataLossError("sampling does not end with so many pairs of permutations");
+  }
+  ASSIGN_OR_RETURN(const std::vector<int64_t> errors,
+                   learning::PermutationErrors(permutations, evidence.masks, rows,
+                                               evidence.coalition_loss_sums));
+  for (size_t i = 0; i < evidence.credits.size(); ++i) {
+    if (evidence.credits[i].standard_error < errors[i]) {
+      return Differs("standard_error_nanonats", evidence.credits[i].update);
+    }
+  }
+  return absl::OkStatus();
+}
+
 struct Estimates {
   std::vector<Total> paid;
   std::vector<int64_t> solo, leave_one_out;  // means, floored
@@ -93,6 +138,9 @@ absl::StatusOr<Estimates> EstimatesOf(const Evidence& evidence) {
   const int64_t rows = static_cast<int64_t>(evidence.rows.size());
   const Estimator estimator =
       attribution::PaidEstimator(evidence.rule.preset, evidence.rule.estimator, k);
+  const bool sampled = IsSampled(evidence);
+  const std::vector<std::vector<int>> permutations =
+      sampled ? PermutationsOf(evidence) : std::vector<std::vector<int>>();
   Estimates out;
   for (int i = 0; i < k; ++i) {
     const uint64_t bit = uint64_t{1} << i;
@@ -108,7 +156,9 @@ absl::StatusOr<Estimates> EstimatesOf(const Evidence& evidence) {
     switch (estimator) {
       case Estimator::kSolo: out.paid.push_back(solo); break;
       case Estimator::kLeaveOneOut: out.paid.push_back(left_out); break;
-      case Estimator::kShapley: out.paid.push_back(Shapley(losses, k, i)); break;
+      case Estimator::kShapley:
+        out.paid.push_back(sampled ? Sampled(losses, permutations, i) : Shapley(losses, k, i));
+        break;
       case Estimator::kBanzhaf: out.paid.push_back(Banzhaf(losses, k, i)); break;
     }
   }
@@ -162,7 +212,8 @@ absl::Status CheckCredits(const Evidence& evidence, const Estimates& estimates) 
   return absl::OkStatus();
 }
 
-// All coalitions up to 10 updates; above, none, all, each alone, all but each, and what is applied.
+// All coalitions up to 10 updates; above, none, all, each alone, all but each, those of sampled
+// permutations, and what is applied.
 std::vector<uint64_t> MasksOf(const Evidence& evidence) {
   const int k = static_cast<int>(evidence.updates.size());
   const uint64_t whole = (uint64_t{1} << k) - 1;
@@ -174,6 +225,10 @@ std::vector<uint64_t> MasksOf(const Evidence& evidence) {
     for (int i = 0; i < k; ++i) {
       masks.insert(uint64_t{1} << i);
       masks.insert(whole & ~(uint64_t{1} << i));
+    }
+    if (IsSampled(evidence)) {
+      const std::vector<uint64_t> sampled = learning::CoalitionsOf(PermutationsOf(evidence));
+      masks.insert(sampled.begin(), sampled.end());
     }
   }
   return {masks.begin(), masks.end()};
@@ -207,6 +262,7 @@ absl::Status CheckBounds(const Evidence& evidence) {
 
 absl::Status CheckEstimates(const Evidence& evidence) {
   RETURN_IF_ERROR(CheckBounds(evidence));
+  if (IsSampled(evidence)) RETURN_IF_ERROR(CheckSampling(evidence));
   ASSIGN_OR_RETURN(const Estimates estimates, EstimatesOf(evidence));
   const int64_t rows = static_cast<int64_t>(evidence.rows.size());
   const int64_t z_gate = evidence.rule.z_gate_micro / 10'000;

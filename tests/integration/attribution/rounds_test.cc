@@ -124,8 +124,44 @@ TEST_CASE("a refused update has no part in the game") {
   CHECK(world.EvidenceOf(id).lineages == 3);
 }
 
-TEST_CASE("more than ten contributors are paid solo") {
-  World world;
+TEST_CASE("more than ten contributors are paid by sampled Shapley, in stages") {
+  World world({.parameters = {{"credit.sampled_pairs_min", "2"},
+                              {"credit.sampled_pairs_max", "8"},
+                              {"credit.sampled_error_max_nanonats", "0"}}});
+  for (uint32_t seed = 1; seed <= 12; ++seed) {
+    world.AddUpdate(seed == 4 || seed == 5 ? -9 : 3, seed);
+  }
+  world.Start();
+  const std::string id = world.Train(1);
+  REQUIRE(world.WaitForEnd(1).state() == v1::ROUND_STATE_CLOSED);
+  const Evidence evidence = world.EvidenceOf(id);
+  CHECK(evidence.rule.estimator == Estimator::kShapley);
+  CHECK(evidence.pairs == 8);  // no bound of 0 is met: as far as it may
+  CHECK(__builtin_popcountll(evidence.applied_mask) == 10);
+  CHECK(world.Number("SELECT count(*) FROM runs WHERE purpose = 2") == 3);  // 2, 4 and 8 pairs
+  int paid = 0;
+  for (const v1::Credit& credit : world.Credits(id)) paid += credit.credit_nanonats() > 0;
+  CHECK(paid == 10);
+  v1::RetireRoundsRequest retire;
+  retire.set_request_id(world.NewId());
+  retire.add_round_ids(id);
+  world.AsService("payout").Ok(&Stub::RetireRounds, retire);
+  CHECK(world.Recompute(evidence).ToString() == "OK");
+}
+
+TEST_CASE("sampling stops where it is precise enough") {
+  World world({.parameters = {{"credit.sampled_pairs_min", "2"},
+                              {"credit.sampled_error_max_nanonats", "1000000000"}}});
+  for (uint32_t seed = 1; seed <= 11; ++seed) world.AddUpdate(3, seed);
+  world.Start();
+  const std::string id = world.Train(1);
+  REQUIRE(world.WaitForEnd(1).state() == v1::ROUND_STATE_CLOSED);
+  CHECK(world.EvidenceOf(id).pairs == 2);
+  CHECK(world.Number("SELECT count(*) FROM runs WHERE purpose = 2") == 1);
+}
+
+TEST_CASE("more than ten contributors are paid solo where the operator chooses cost") {
+  World world({.parameters = {{"credit.estimator", "shapley_or_solo"}}});
   for (uint32_t seed = 1; seed <= 12; ++seed) {
     world.AddUpdate(seed == 4 || seed == 5 ? -9 : 3, seed);
   }

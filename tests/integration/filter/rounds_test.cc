@@ -209,6 +209,23 @@ TEST_CASE("commitments that are refused change nothing", "[filter]") {
   CHECK(w.f.OutboxRows() == before + 1);
 }
 
+TEST_CASE("a round takes the earliest commitments, as many as it is open for", "[filter]") {
+  World w;
+  w.governance.SetParameter("round.max_updates", "2");
+  const Trainer ada = w.NewTrainer(), bob = w.NewTrainer(), cleo = w.NewTrainer();
+  const std::string round = w.Open(1);
+  const auto commit = [&](const Trainer& who, uint32_t seed) {
+    const auto commitment = w.Commitment(round, who, Honest(seed));
+    return w.f.As<Stub>(who.agent).Reason(&Stub::CommitUpdate, w.Committing(commitment, who.agent));
+  };
+  CHECK(commit(ada, 1) == "OK");
+  CHECK(commit(bob, 2) == "OK");
+  const int64_t before = w.f.OutboxRows();
+  CHECK(commit(cleo, 3) == "ROUND_FULL");
+  CHECK(w.f.OutboxRows() == before);
+  CHECK(w.f.Number("SELECT count(*) FROM updates") == 2);
+}
+
 TEST_CASE("a principal has one update in a round, however many agents race", "[filter]") {
   World w;
   const Trainer ada = w.NewTrainer();

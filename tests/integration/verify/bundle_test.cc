@@ -96,6 +96,15 @@ TEST_CASE("An honest bundle verifies", "[verify]") {
   CHECK(json["checks"][0].size() == 3);
 }
 
+TEST_CASE("A bundle of twelve members, paid by sampled Shapley, verifies", "[verify]") {
+  const Report report = VerifySample(SampleCooperative(Fault::kNone, 12));
+  INFO(report.ToText());
+  CHECK(report.ok());
+  for (const Fault fault : {Fault::kWrongSums, Fault::kWrongCredit, Fault::kWrongNext}) {
+    CHECK_FALSE(VerifySample(SampleCooperative(fault, 12)).ok());
+  }
+}
+
 TEST_CASE("A bundle verifies as an archive, too", "[verify]") {
   const Folder folder;
   WriteFile(folder.File("bundle.tar"), Honest().Archive());

@@ -52,13 +52,15 @@ crypto::NodeReader ReaderOf(const std::vector<std::string>& leaves) {
 
 }  // namespace
 
-SampleCooperative::SampleCooperative(Fault fault)
+SampleCooperative::SampleCooperative(Fault fault, int members)
     : fault_(fault),
       log_key_(KeyOf("log")),
       founder_(KeyOf("founder")),
       customer_key_(KeyOf("customer")) {
   Found();
-  for (const char* name : {"anna", "bela", "cleo"}) {
+  std::vector<std::string> names = {"anna", "bela", "cleo"};
+  for (int i = 3; i < members; ++i) names.push_back(absl::StrCat("member ", i));
+  for (const std::string& name : names) {
     members_.push_back({name, PrincipalId{NewId(absl::StrCat("principal ", name))},
                         AgentId{NewId(absl::StrCat("agent ", name))}, KeyOf(name),
                         KeyOf(absl::StrCat("agent of ", name)), {}, {}});

@@ -1,6 +1,7 @@
-// A small cooperative with everything an evidence bundle can hold: three members, two rounds on a
-// 16-8-4 network evaluated exactly, two epochs paid. Written entry by entry, so that a test can
-// make an operator lie: each fault below is signed by the log's key and agrees with the manifest.
+// A small cooperative with everything an evidence bundle can hold: three members (or more: above
+// ten Shapley is sampled), two rounds on a 16-8-4 network evaluated exactly, two epochs paid.
+// Written entry by entry, so that a test can make an operator lie: each fault below is signed by
+// the log's key and agrees with the manifest.
 #pragma once
 
 #include <cstdint>
@@ -55,7 +56,7 @@ enum class Fault {
 
 class SampleCooperative {
  public:
-  explicit SampleCooperative(Fault fault = Fault::kNone);
+  explicit SampleCooperative(Fault fault = Fault::kNone, int members = 3);
 
   // Every file of the bundle by path, manifest and signature included.
   const std::map<std::string, std::string>& files() const { return files_; }

@@ -27,7 +27,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr int64_t kPoolRows = 120, kVisibleRows = 20, kRowsPerRound = 32, kLineages = 2;
+constexpr int64_t kPoolRows = 120, kVisibleRows = 20, kRowsPerRound = 32;
 
 template <typename T>
 T Must(absl::StatusOr<T> result) {
@@ -235,7 +235,8 @@ void SampleCooperative::Settle(int64_t number, const RoundId& round, const Event
   evidence.model = spec_;
   evidence.base = crypto::Sha256(attribution::SerializeCheckpoint(base_, spec_));
   evidence.best = best_;
-  evidence.lineages = kLineages;
+  // One of three is refused in the first round; of many, all but it count.
+  evidence.lineages = static_cast<int64_t>(members_.size()) - 1;
   evidence.seed = crypto::Sha256(absl::StrCat("seed ", number));
   evidence.seed_sha256 = crypto::Sha256(evidence.seed.AsBytes());
   evidence.pool = pool_digest_;
@@ -259,18 +260,34 @@ void SampleCooperative::Settle(int64_t number, const RoundId& round, const Event
   for (const Update& update : admitted) {
     evidence.updates.push_back(
         {update.id, members_[update.member].principal, crypto::Sha256(update.blob)});
-    weighted.push_back(learning::WeightUpdate(update.effective, 1, kLineages));
+    weighted.push_back(learning::WeightUpdate(update.effective, 1, evidence.lineages));
   }
   const std::vector<learning::GridSpan> spans(weighted.begin(), weighted.end());
   attribution::Game game;
   game.contributors = static_cast<int>(admitted.size());
   game.rows = rows.count();
-  game.masks = attribution::GameMasks(game.contributors);
-  game.losses = Must(learning::EvaluateCoalitions(spec_, base_, spans, game.masks, rows)).losses;
+  evidence.rule.sampling = {2, 8, 50'000};
+  game.seed = evidence.seed;
+  const auto evaluate = [&](const std::vector<uint64_t>& masks) {
+    return Must(learning::EvaluateCoalitions(spec_, base_, spans, masks, rows)).losses;
+  };
+  const auto add = [&](const std::vector<uint64_t>& masks) {
+    attribution::AddCoalitions(game, masks, evaluate(masks));
+  };
+  add(attribution::GameMasks(game.contributors));
   const std::string best_file = files_.at(absl::StrCat("blobs/", best_.ToString()));
   const learning::GridVector best = Must(attribution::ParseCheckpoint(best_file, spec_));
   game.best = Must(learning::EvaluateCheckpoints(spec_, {best}, rows)).losses;
   evidence.rule.z_bound_micro = 500'000;
+  if (attribution::IsSampled(evidence.rule, game.contributors)) {
+    do {
+      game.pairs = learning::PairsOfNextStage(evidence.rule.sampling, game.pairs);
+      add(attribution::GameMasks(game.contributors, game.seed, game.pairs));
+    } while (!Must(attribution::SamplingEnds(evidence.rule, game)));
+  }
+  evidence.pairs = game.pairs;
+  const uint64_t applied = Must(attribution::AppliedMask(evidence.rule, game));
+  if (game.Losses(applied).empty()) add({applied});
   evidence.masks = game.masks;
   for (const uint64_t mask : game.masks) {
     evidence.coalition_loss_sums.push_back(attribution::LossSum(game.Losses(mask)));

@@ -127,13 +127,80 @@ def standard_error(x, scale):
     return s
 
 
-def per_row(name, k, i, table, rows):
+def permutations(k, pairs, seed):
+    """The round's permutations: each drawn one, then its reverse."""
+    key = sha(b"ROCHDALEperm1" + seed)
+    words, block = [], 0
+    orders = []
+
+    def uniform(m):
+        nonlocal block
+        while True:
+            if not words:
+                data = sha(b"ROCHDALE-PERMv1" + key + struct.pack(">Q", block))
+                words.extend(struct.unpack(">8I", data))
+                block += 1
+            word = words.pop(0)
+            if word < 2**32 // m * m:
+                return word % m
+
+    for _ in range(pairs):
+        order = list(range(k))
+        for i in range(k - 1, 0, -1):
+            j = uniform(i + 1)
+            order[i], order[j] = order[j], order[i]
+        orders += [order, order[::-1]]
+    return orders
+
+
+def joins(order, i):
+    """The coalition before i comes, and with it."""
+    before = sum(1 << j for j in order[:order.index(i)])
+    return before, before | 1 << i
+
+
+def pair_errors(k, orders, sums, rows):
+    """s_pairs of every update."""
+    errors = []
+    for i in range(k):
+        gains = [sums[a] - sums[b] for a, b in (joins(order, i) for order in orders)]
+        by_pair = [1000 * (gains[p] + gains[p + 1]) // rows for p in range(0, len(gains), 2)]
+        errors.append(standard_error(by_pair, 2000))
+    return errors
+
+
+def check_sampling(k, rule, seed, sums, rows):
+    """Sampling goes on while it has to; the permutations it ends with."""
+    orders = permutations(k, rule["pairs"], seed)
+    pairs = min(rule["pairs_min"], rule["pairs_max"])
+    while pairs < rule["pairs_max"] and pairs <= rule["pairs"]:
+        if max(pair_errors(k, orders[:2 * pairs], sums, rows)) <= rule["error_max_nanonats"]:
+            break
+        pairs = min(2 * pairs, rule["pairs_max"])
+    need(pairs == rule["pairs"], "the stage where sampling ends")
+    return orders
+
+
+def expected_masks(k, orders, applied):
+    whole = (1 << k) - 1
+    masks = {0, whole, applied}
+    masks.update(1 << i for i in range(k))
+    masks.update(whole & ~(1 << i) for i in range(k))
+    for order in orders:
+        masks.update(joins(order, i)[1] for i in order)
+    return sorted(masks)
+
+
+def per_row(name, k, i, table, rows, orders=()):
     """x_r and scale of an estimator; table[mask][row]."""
     bit, whole = 1 << i, (1 << k) - 1
     if name == "solo":
         return [table[0][r] - table[bit][r] for r in range(rows)], 1
     if name == "leave_one_out":
         return [table[whole & ~bit][r] - table[whole][r] for r in range(rows)], 1
+    if orders:
+        steps = [joins(order, i) for order in orders]
+        return [sum(table[a][r] - table[b][r] for a, b in steps) for r in range(rows)], len(orders)
     lcm = math.lcm(*(math.comb(k - 1, m) for m in range(k)))
     x = [0] * rows
     for mask in range(1 << k):
@@ -179,13 +246,23 @@ def recompute(evidence, blob):
     rule = evidence["credit_rule"]
     literal = rule["preset"] == "literal"
     paid = "solo" if literal else rule["estimator"]
-    if k > 10 and not literal:
-        paid = "leave_one_out" if paid == "leave_one_out" else "solo"
+    orders = []
+    if k > 10:
+        if not literal and paid in ("shapley", "banzhaf"):
+            paid = "shapley"
+            sums = {m: sum(table[m]) for m in masks}
+            orders = check_sampling(k, rule["sampling"], bytes.fromhex(evidence["seed"]), sums,
+                                    rows)
+            over_pairs = pair_errors(k, orders, sums, rows)
+        need(masks == expected_masks(k, orders, int(evidence["applied_mask"])), "masks")
     z_gate, z_bound = rule["z_gate_micro"] // 10_000, rule["z_bound_micro"] // 10_000
     totals, errors, harmful, bounded = [], [], [], []
     for i in range(k):
-        x, scale = per_row(paid, k, i, table, rows)
+        x, scale = per_row(paid, k, i, table, rows, orders)
         t, s = sum(x), standard_error(x, scale)
+        if orders:
+            square = s * s + over_pairs[i] ** 2
+            s = math.isqrt(square) + (math.isqrt(square) ** 2 < square)
         totals.append(t)
         errors.append(s)
         harmful.append(not literal and 100 * t + z_gate * s * scale * rows < 0)

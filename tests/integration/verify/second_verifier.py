@@ -162,6 +162,13 @@ def sample(program):
         said = verify(bundle, key)
         print(said)
         need("2 rounds (2 evaluated again), 2 epochs" in said, "something was not looked at")
+        large = Path(folder) / "large"  # Shapley is sampled
+        large.mkdir()
+        key_of_large = subprocess.run([program, large, "0", "12"], check=True,
+                                      capture_output=True, text=True).stdout.strip()
+        said = verify(large, key_of_large)
+        need("2 rounds (2 evaluated again), 2 epochs" in said, "something was not looked at")
+        print("12 members:", said)
         files = sorted(p for p in bundle.rglob("*") if p.is_file())
         for path in files[:: max(1, len(files) // 12)]:
             data = path.read_bytes()

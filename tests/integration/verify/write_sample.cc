@@ -1,5 +1,5 @@
 // Writes the sample's bundle for programs in other languages, and prints the log's key.
-//   verify_sample DIR [FAULT]   FAULT: a number of Fault
+//   verify_sample DIR [FAULT [MEMBERS]]   FAULT: a number of Fault
 //   verify_sample --faults      the faults that any verifier has to find
 #include <cstdio>
 #include <cstdlib>
@@ -23,7 +23,8 @@ int main(int argc, char** argv) {
   }
   if (argc < 2) return 2;
   const auto fault = argc > 2 ? static_cast<Fault>(std::atoi(argv[2])) : Fault::kNone;
-  const rochdale::verify::SampleCooperative sample(fault);
+  const int members = argc > 3 ? std::atoi(argv[3]) : 3;
+  const rochdale::verify::SampleCooperative sample(fault, members);
   sample.Write(argv[1]);
   std::printf("%s\n", sample.origin().ToString().c_str());
 }

@@ -81,13 +81,17 @@ Sample MakeSample(int contributors) {
   Game game;
   game.contributors = contributors;
   game.rows = rows.count();
-  game.masks = GameMasks(contributors);
+  if (IsSampled(e.rule, contributors)) e.pairs = e.rule.sampling.pairs_min;
+  game.seed = e.seed;
+  game.pairs = e.pairs;
+  game.masks = GameMasks(contributors, e.seed, e.pairs);
   const std::vector<learning::GridSpan> spans(weighted.begin(), weighted.end());
   const auto evaluate = [&](const std::vector<uint64_t>& masks) {
     return learning::EvaluateCoalitions(e.model, base, spans, masks, rows)->losses;
   };
   game.losses = evaluate(game.masks);
   game.best = evaluate({0});
+  if (e.pairs > 0) REQUIRE(*SamplingEnds(e.rule, game));
   e.applied_mask = *AppliedMask(e.rule, game);
   if (game.Losses(e.applied_mask).empty()) {
     game.masks.push_back(e.applied_mask);
@@ -179,6 +183,30 @@ TEST_CASE("any false number is found") {
     Sample sample = MakeSample(3);
     change(sample.evidence);
     CHECK(ReasonOf(sample.Check()) == "DIGEST_MISMATCH");
+  }
+}
+
+TEST_CASE("false numbers of sampled games are found") {
+  using Change = void (*)(Evidence&);
+  const std::map<std::string, Change> changes = {
+      {"error", [](Evidence& e) { e.credits[0].standard_error += 1; }},
+      {"bound", [](Evidence& e) { e.rule.sampling.error_max_nanonats = 0; }},
+      {"first stage", [](Evidence& e) { e.rule.sampling.pairs_min = 4; }},
+      {"last sum", [](Evidence& e) { e.coalition_loss_sums.back() += 1; }},
+  };
+  for (const auto& [name, change] : changes) {
+    INFO(name);
+    Sample sample = MakeSample(12);
+    REQUIRE(sample.evidence.pairs == 8);
+    change(sample.evidence);
+    CHECK_FALSE(sample.Check().ok());
+  }
+  // Pairs that no stage has, and none at all.
+  const std::string json = EvidenceToJson(MakeSample(12).evidence);
+  for (const char* pairs : {"\"pairs\":0", "\"pairs\":513", "\"pairs\":-8", "\"pairs\":x"}) {
+    std::string other = json;
+    other.replace(other.find("\"pairs\":8"), 9, pairs);
+    CHECK(ReasonOf(ParseEvidence(other).status()) == "BAD_REQUEST");
   }
 }
 

@@ -9,13 +9,16 @@ namespace rochdale::attribution {
 namespace {
 
 // Additive values with a little noise: contributor i takes `gains[i]` off every row's loss.
-Game MakeGame(const std::vector<int64_t>& gains, int64_t rows, uint32_t seed) {
+Game MakeGame(const std::vector<int64_t>& gains, int64_t rows, uint32_t seed,
+              const crypto::Digest& round_seed = {}, int pairs = 0) {
   std::mt19937 random(seed);
   std::uniform_int_distribution<int64_t> noise(0, 1'000'000);
   Game game;
   game.contributors = static_cast<int>(gains.size());
   game.rows = rows;
-  game.masks = GameMasks(game.contributors);
+  game.seed = round_seed;
+  game.pairs = pairs;
+  game.masks = GameMasks(game.contributors, round_seed, pairs);
   for (const uint64_t mask : game.masks) {
     for (int64_t row = 0; row < rows; ++row) {
       int64_t loss = 2'000'000'000 + noise(random);
@@ -38,6 +41,35 @@ TEST_CASE("up to ten contributors every coalition is evaluated") {
   CHECK(eleven.size() == 2 + 2 * 11);
   CHECK(std::is_sorted(eleven.begin(), eleven.end()));
   CHECK(GameMasks(63).back() == (uint64_t{1} << 63) - 1);
+}
+
+TEST_CASE("above ten the coalitions of the round's permutations are evaluated as well") {
+  const crypto::Digest seed = crypto::Sha256("seed");
+  const auto masks = GameMasks(12, seed, 3);
+  CHECK(std::is_sorted(masks.begin(), masks.end()));
+  CHECK(std::adjacent_find(masks.begin(), masks.end()) == masks.end());
+  for (const auto& order : RoundPermutations(12, seed, 3)) {
+    uint64_t mask = 0;
+    for (const int i : order) {
+      mask |= uint64_t{1} << i;
+      CHECK(std::binary_search(masks.begin(), masks.end(), mask));
+    }
+  }
+  // The key of the permutations is not what was published when the round opened.
+  CHECK(RoundPermutations(12, seed, 3) !=
+        learning::SamplePermutations(12, 3, std::string(seed.AsBytes())));
+  CHECK(RoundPermutations(12, seed, 3) != RoundPermutations(12, crypto::Sha256("other"), 3));
+  CHECK(GameMasks(10, seed, 3).size() == 1'024);
+}
+
+TEST_CASE("coalitions of a later stage are put among the others") {
+  Game game;
+  game.contributors = 2;
+  game.rows = 2;
+  AddCoalitions(game, {0, 3}, {1, 2, 7, 8});
+  AddCoalitions(game, {1, 3, 2}, {3, 4, 99, 99, 5, 6});
+  CHECK(game.masks == std::vector<uint64_t>{0, 1, 2, 3});
+  CHECK(game.losses == std::vector<int64_t>{1, 2, 3, 4, 5, 6, 7, 8});
 }
 
 TEST_CASE("a full game settles as the credit rule of libs/learning does") {
@@ -78,16 +110,18 @@ TEST_CASE("the literal preset pays solo and gates nobody") {
   CHECK(result->contributors[1].solo < 0);
 }
 
-TEST_CASE("above ten contributors solo is paid") {
+TEST_CASE("above ten contributors solo is paid where it was asked for") {
   std::vector<int64_t> gains(12, 30'000'000);
   gains[5] = -80'000'000;
   Game game = MakeGame(gains, 50, 3);
   const uint64_t whole = (1 << 12) - 1;
-  const auto applied = AppliedMask({}, game);
+  GameRule rule;
+  rule.estimator = Estimator::kSolo;
+  const auto applied = AppliedMask(rule, game);
   REQUIRE(applied.ok());
   CHECK(*applied == (whole & ~uint64_t{1 << 5}));
   // Leave-one-out of the harmful one is just what is applied.
-  const auto result = Settle({}, game);
+  const auto result = Settle(rule, game);
   REQUIRE(result.ok());
   CHECK(result->contributors[0].estimate == result->contributors[0].solo);
   CHECK(result->contributors[5].harmful);
@@ -95,7 +129,62 @@ TEST_CASE("above ten contributors solo is paid") {
   // With two harmful ones the applied coalition has to be evaluated apart.
   gains[6] = -80'000'000;
   game = MakeGame(gains, 50, 3);
-  CHECK(ReasonOf(Settle({}, game).status()) == "BAD_REQUEST");
+  CHECK(ReasonOf(Settle(rule, game).status()) == "BAD_REQUEST");
+}
+
+TEST_CASE("above ten contributors Shapley is sampled until it is precise enough") {
+  std::vector<int64_t> gains;
+  for (int i = 0; i < 12; ++i) gains.push_back(20'000'000 + 2'000'000 * i);
+  gains[5] = -80'000'000;
+  const crypto::Digest seed = crypto::Sha256("seed");
+  const auto at = [&](int pairs) {
+    Game game = MakeGame(gains, 50, 3, seed, pairs);
+    if (game.Losses(0xfdf).empty()) {
+      AddCoalitions(game, {0xfdf}, std::vector<int64_t>(50, 1'800'000'000));
+    }
+    return game;
+  };
+  GameRule rule;
+  rule.sampling = {2, 16, 1'000'000'000};
+  CHECK(*SamplingEnds(rule, at(2)));
+  CHECK(ReasonOf(SamplingEnds(rule, at(4)).status()) == "BAD_REQUEST");  // went on for nothing
+  CHECK(ReasonOf(SamplingEnds(rule, at(3)).status()) == "BAD_REQUEST");  // no stage
+  CHECK(ReasonOf(SamplingEnds(rule, at(0)).status()) == "BAD_REQUEST");
+  // Additive but for the noise of each coalition: no bound of 0 is ever met.
+  rule.sampling.error_max_nanonats = 0;
+  CHECK_FALSE(*SamplingEnds(rule, at(8)));
+  CHECK(ReasonOf(Settle(rule, at(8)).status()) == "BAD_REQUEST");
+  CHECK(*SamplingEnds(rule, at(16)));
+  const Game game = at(16);
+  const auto result = Settle(rule, game);
+  REQUIRE(result.ok());
+  CHECK(result->applied_mask == 0xfdf);
+  CHECK(result->contributors[5].harmful);
+  int64_t last = 0;
+  for (int i = 0; i < 12; ++i) {
+    if (i == 5) continue;
+    const ContributorResult& one = result->contributors[i];
+    CHECK(std::abs(one.estimate - gains[i]) < 5 * one.standard_error);
+    CHECK(one.credit > last);  // as large as what it took away
+    last = one.credit;
+  }
+  // The same integers from sums alone say where sampling ends.
+  std::vector<absl::int128> sums;
+  for (const uint64_t mask : game.masks) sums.push_back(LossSum(game.Losses(mask)));
+  CHECK(*learning::PairsThatSuffice(rule.sampling, RoundPermutations(12, seed, 16), game.masks,
+                                    game.rows, sums) == 16);
+}
+
+TEST_CASE("Banzhaf becomes sampled Shapley where not every coalition is evaluated") {
+  using enum Estimator;
+  const auto hardened = learning::CreditPreset::kHardened;
+  CHECK(PaidEstimator(hardened, kBanzhaf, 10) == kBanzhaf);
+  CHECK(PaidEstimator(hardened, kBanzhaf, 11) == kShapley);
+  CHECK(PaidEstimator(hardened, kLeaveOneOut, 11) == kLeaveOneOut);
+  CHECK(PaidEstimator(hardened, kSolo, 11) == kSolo);
+  CHECK(PaidEstimator(learning::CreditPreset::kLiteral, kShapley, 11) == kSolo);
+  CHECK_FALSE(IsSampled({}, 10));
+  CHECK(IsSampled({}, 11));
 }
 
 TEST_CASE("the high-water mark pays nothing for what was reached before") {

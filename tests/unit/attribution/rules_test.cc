@@ -81,9 +81,17 @@ TEST_CASE("parameters of a round come back from their text") {
 }
 
 TEST_CASE("the estimator is what can be afforded") {
-  const config::ParameterSet set;
+  config::ParameterSet set;
+  CHECK(GameRuleOf(set, 10).estimator == Estimator::kShapley);
+  CHECK(GameRuleOf(set, 11).estimator == Estimator::kShapley);
+  CHECK(IsSampled(GameRuleOf(set, 11), 11));
+  CHECK(GameRuleOf(set, 11).sampling == learning::SamplingRule());  // the table's defaults
+  REQUIRE(set.Set("credit.estimator", "shapley_or_solo").ok());
   CHECK(GameRuleOf(set, 10).estimator == Estimator::kShapley);
   CHECK(GameRuleOf(set, 11).estimator == Estimator::kSolo);
+  REQUIRE(set.Set("credit.estimator", "shapley_sampled").ok());
+  CHECK(GameRuleOf(set, 10).estimator == Estimator::kShapley);
+  CHECK(IsSampled(GameRuleOf(set, 11), 11));
 }
 
 TEST_CASE("scores are released late and rounded") {

@@ -96,6 +96,61 @@ TEST_CASE("the spread over permutations is part of the error") {
   CHECK(joint[0].standard_error + joint[1].standard_error + joint[2].standard_error > 0);
 }
 
+TEST_CASE("more coalitions than the permutations need change nothing") {
+  const int n = 11;
+  const auto permutations = SamplePermutations(n, 4, "more");
+  const auto fewer = CoalitionsOf(permutations);
+  const auto more = CoalitionsOf(SamplePermutations(n, 16, "more"));
+  REQUIRE(more.size() > fewer.size());
+  const auto a = EstimateSampledShapley(permutations, fewer, 5, Losses(fewer, 5)).value();
+  const auto b = EstimateSampledShapley(permutations, more, 5, Losses(more, 5)).value();
+  CHECK(a == b);
+}
+
+TEST_CASE("sampling ends with the first stage that is precise enough") {
+  const int n = 12;
+  const int64_t rows = 4;
+  const SamplingRule rule{2, 40, 0};
+  CHECK(PairsOfNextStage(rule, 0) == 2);
+  CHECK(PairsOfNextStage(rule, 16) == 32);
+  CHECK(PairsOfNextStage(rule, 32) == 40);
+  const auto permutations = SamplePermutations(n, 40, "stages");
+  const auto masks = CoalitionsOf(permutations);
+  std::vector<absl::int128> sums;
+  for (uint64_t mask : masks) {
+    absl::int128 sum = 0;
+    // A third power, which a reverse does not cancel.
+    const int64_t size = __builtin_popcountll(mask & 0x3f);
+    for (int64_t r = 0; r < rows; ++r) sum += Loss(mask, r) - 10'000 * size * size * size;
+    sums.push_back(sum);
+  }
+  auto ends = [&](int64_t bound, int covered) {
+    SamplingRule bounded = rule;
+    bounded.error_max_nanonats = bound;
+    return PairsThatSuffice(bounded, absl::MakeConstSpan(permutations).subspan(0, 2 * covered),
+                            masks, rows, sums).value();
+  };
+  auto worst = [&](int pairs) {
+    const auto errors =
+        PermutationErrors(absl::MakeConstSpan(permutations).subspan(0, 2 * pairs), masks, rows,
+                          sums).value();
+    return *std::max_element(errors.begin(), errors.end());
+  };
+  REQUIRE(worst(40) > 0);
+  CHECK(ends(0, 32) == 0);   // has to go on
+  CHECK(ends(0, 40) == 40);  // as far as it may
+  CHECK(ends(1'000'000'000, 40) == 2);
+  for (const int stage : {2, 4, 8, 16, 32}) {
+    // The first stage with an error as small as this one's.
+    int expected = 2;
+    while (expected < 40 && worst(expected) > worst(stage)) expected = std::min(2 * expected, 40);
+    CHECK(ends(worst(stage), 40) == expected);
+  }
+  CHECK_FALSE(PermutationErrors(permutations, masks, 1, sums).ok());
+  CHECK_FALSE(PermutationErrors(permutations, absl::MakeConstSpan(masks).subspan(1), rows,
+                                absl::MakeConstSpan(sums).subspan(1)).ok());
+}
+
 TEST_CASE("tables that do not belong to the permutations are refused") {
   const auto permutations = SamplePermutations(11, 3, "x");
   auto masks = CoalitionsOf(permutations);
@@ -106,7 +161,8 @@ TEST_CASE("tables that do not belong to the permutations are refused") {
   };
   CHECK(reason(permutations, 2, losses) == "");
   CHECK(reason(permutations, 1, losses) == "BAD_REQUEST");
-  CHECK(reason(absl::MakeConstSpan(permutations).subspan(2), 2, losses) == "BAD_REQUEST");
+  CHECK(reason(SamplePermutations(11, 3, "y"), 2, losses) == "BAD_REQUEST");
+  CHECK(reason(absl::MakeConstSpan(permutations).subspan(3), 2, losses) == "BAD_REQUEST");
   CHECK(reason({}, 2, losses) == "BAD_REQUEST");
   std::vector<int64_t> bad = losses;
   bad[3] = -1;

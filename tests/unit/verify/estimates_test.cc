@@ -16,7 +16,13 @@ attribution::Evidence RandomEvidence(std::mt19937_64& engine, int k, attribution
   attribution::Game game;
   game.contributors = k;
   game.rows = 2 + static_cast<int64_t>(engine() % 40);
-  game.masks = attribution::GameMasks(k);
+  evidence.seed = game.seed = crypto::Sha256(std::to_string(engine()));
+  if (attribution::IsSampled(rule, k)) {
+    // Bounds that the first stage meets: the losses are made for this one.
+    evidence.pairs = game.pairs = rule.sampling.pairs_min;
+    rule.sampling.error_max_nanonats = 1'000'000'000;
+  }
+  game.masks = attribution::GameMasks(k, game.seed, game.pairs);
   std::vector<int64_t> help(k);
   for (int64_t& h : help) h = static_cast<int64_t>(engine() % 2'000'000) - 700'000;
   const auto loss = [&](uint64_t mask) {
@@ -64,16 +70,31 @@ TEST_CASE("Credits follow from sums of losses, for every rule", "[verify]") {
   const uint64_t seed = std::random_device()();
   INFO("seed " << seed);
   std::mt19937_64 engine(seed);
-  int with_credit = 0, with_harm = 0;
+  int with_credit = 0, with_harm = 0, with_sampling = 0;
   for (int i = 0; i < 120; ++i) {
     attribution::GameRule rule;
     rule.preset = i % 5 == 0 ? learning::CreditPreset::kLiteral : learning::CreditPreset::kHardened;
     rule.estimator = static_cast<Estimator>(i % 4);
     rule.z_gate_micro = static_cast<int64_t>(engine() % 3'000'000);
     rule.z_bound_micro = static_cast<int64_t>(engine() % 3'000'000);
-    const int k = i % 12 == 11 ? 12 : 1 + i % 7;
+    const int k = i % 12 >= 9 ? 12 : 1 + i % 7;
     attribution::Evidence evidence = RandomEvidence(engine, k, rule);
     INFO("game " << i << " of " << k);
+    if (evidence.pairs > 0) {
+      ++with_sampling;
+      attribution::Evidence changed = evidence;
+      changed.rule.sampling.error_max_nanonats = 0;  // then it would have gone on
+      CHECK_FALSE(CheckEstimates(changed).ok());
+      changed = evidence;
+      changed.pairs *= 2;
+      CHECK_FALSE(CheckEstimates(changed).ok());
+      changed = evidence;
+      changed.seed = crypto::Sha256("other permutations");
+      CHECK_FALSE(CheckEstimates(changed).ok());
+      changed = evidence;
+      changed.credits[0].standard_error = 0;
+      CHECK_FALSE(CheckEstimates(changed).ok());
+    }
     CHECK(CheckEstimates(evidence).message() == "");
     for (size_t c = 0; c < evidence.credits.size(); ++c) {
       with_credit += evidence.credits[c].credit > 0;
@@ -92,6 +113,7 @@ TEST_CASE("Credits follow from sums of losses, for every rule", "[verify]") {
     evidence.coalition_loss_sums[0] += 100 * static_cast<int64_t>(evidence.rows.size());
     CHECK_FALSE(CheckEstimates(evidence).ok());
   }
+  CHECK(with_sampling == 16);
   CHECK(with_credit > 20);
   CHECK(with_harm > 5);
 }
