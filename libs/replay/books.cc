@@ -9,6 +9,7 @@
 #include "libs/base/status_macros.h"
 #include "libs/crypto/deterministic_id.h"
 #include "libs/crypto/entry_kinds.h"
+#include "libs/replay/orders.h"
 
 namespace rochdale::replay {
 namespace {
@@ -42,9 +43,9 @@ absl::StatusOr<int64_t> AmountAt(const Entry& entry, uint16_t tag) {
 
 absl::Status MayMove(const Account& debit, const Account& credit) {
   if (debit.status != kOpen && debit.status != kClosing) {
-    return Wrong("the account it debits is shut");
+    return Wrong("account-status: the account it debits is shut");
   }
-  if (credit.status != kOpen) return Wrong("the account it credits is shut");
+  if (credit.status != kOpen) return Wrong("account-status: the account it credits is shut");
   return absl::OkStatus();
 }
 
@@ -94,7 +95,7 @@ absl::Status Books::Apply(const Entry& entry) {
       // What restarts a log is later than what it goes on with.
       own_time_us_ = 0;
       return absl::OkStatus();
-    default: return absl::OkStatus();
+    default: return authority_.Apply(entry, index);
   }
 }
 
@@ -143,11 +144,14 @@ absl::Status Books::Change(const Entry& entry) {
   if (status == kClosed && (account.balance() != 0 || account.held != 0)) {
     return Wrong("an account is closed with nothing in it and nothing held");
   }
+  std::optional<int64_t> floor = account.floor;
   if (entry.Find(tag::kFloor) != nullptr) {
-    ASSIGN_OR_RETURN(const int64_t floor, entry.I64(tag::kFloor));
-    if (floor == kUnlimited && account.floor) return Wrong("no account becomes unlimited");
-    if (floor != kUnlimited) account.floor = floor;
+    ASSIGN_OR_RETURN(const int64_t stated, entry.I64(tag::kFloor));
+    if (stated == kUnlimited && account.floor) return Wrong("no account becomes unlimited");
+    if (stated != kUnlimited) floor = stated;
   }
+  RETURN_IF_ERROR(CheckAccountOrder(entry, status, floor != account.floor, account, authority_));
+  account.floor = floor;
   account.status = status;
   account.version = static_cast<int64_t>(version);
   return absl::OkStatus();
@@ -194,6 +198,7 @@ absl::Status Books::Move(const Entry& entry) {
       crypto::DeterministicId("ledger/transfer-posted", TransferId{entry.subject})) {
     return Wrong("its event id does not follow from its transfer's");
   }
+  RETURN_IF_ERROR(CheckOrder(entry, transfer));
   if (phase == kPost || phase == kVoid) {
     RETURN_IF_ERROR(EndHold(entry, transfer));
   } else {
@@ -243,7 +248,7 @@ absl::Status Books::MoveAtOnce(const Entry& entry, Transfer transfer) {
   RETURN_IF_ERROR(MayMove(debit, credit));
   const std::optional<int128> free = Available(debit);
   if (free && *free < transfer.amount) {
-    return Wrong(absl::StrCat("the balance ", debit.balance(), " less holds of ", debit.held,
+    return Wrong(absl::StrCat("floor: the balance ", debit.balance(), " less holds of ", debit.held,
                               " falls below the floor ", *debit.floor));
   }
   if (entry.Find(tag::kRequestedAmount) != nullptr) {
@@ -350,6 +355,15 @@ void Books::Spend(const Uuid& key, const std::string& asset, int64_t time_us, in
   if (key.IsZero() || amount == 0) return;
   spent_[{key, asset, DayOf(time_us)}] += amount;
   if (in_all) spent_[{key, asset, kAllDays}] += amount;
+}
+
+absl::Status Books::CheckOrder(const Entry& entry, const Transfer& transfer) const {
+  const auto spent = [&](const Uuid& key, const std::string& asset, bool in_all) -> int64_t {
+    const auto found = spent_.find({key, asset, in_all ? kAllDays : DayOf(entry.time_us)});
+    return found == spent_.end() ? 0 : found->second;
+  };
+  return CheckTransferOrder(entry, transfer.amount, accounts_[transfer.debit],
+                            accounts_[transfer.credit], authority_, spent);
 }
 
 // An outflow of who ordered it, unless it stays with the same owner.

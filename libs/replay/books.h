@@ -1,6 +1,7 @@
 // The ledger's accounts, rebuilt from the leaves of its log alone: every balance, hold and
-// correction, by the rules of docs/evidence.md, section 7. It shares no code with the ledger, which
-// is held against it. Pure; entries that the ledger would never have written are refused.
+// correction, and whether each was allowed where it stands, by the rules of docs/evidence.md,
+// section 7. It shares no code with the ledger, which is held against it. Pure; entries that the
+// ledger would never have written are refused.
 #pragma once
 
 #include <cstdint>
@@ -13,36 +14,12 @@
 #include "absl/status/status.h"
 #include "libs/base/ids.h"
 #include "libs/crypto/entry.h"
+#include "libs/replay/account.h"
+#include "libs/replay/authority.h"
 
 namespace rochdale::replay {
 
-// Numbers of the enums of rochdale.ledger.v1 that are looked at here.
-inline constexpr uint64_t kOpen = 1, kFrozen = 2, kClosing = 3, kClosed = 4;  // AccountStatus
-inline constexpr uint64_t kSystemType = 4;                                    // AccountType
-inline constexpr uint64_t kRewardKind = 3, kMintKind = 12, kLastKind = 13;    // TransferKind
-inline constexpr uint64_t kAtOnce = 0, kPending = 1, kPost = 2, kVoid = 3;    // TransferPhase
 inline constexpr int64_t kHoldMaxUs = int64_t{31'536'000} * 1'000'000;
-
-struct Account {
-  Uuid id;
-  Uuid owner;  // the principal, or the cooperative of a system account
-  uint64_t type = 0;
-  std::string asset;
-  std::optional<int64_t> floor;  // micro-units; nothing: unlimited
-  uint64_t status = kOpen;
-  int64_t version = 1;
-  int64_t opened_us = 0;
-  int64_t opened_index = 0;  // of its ACCOUNT_OPENED
-  // Running totals, micro-units.
-  int64_t debits = 0;
-  int64_t credits = 0;
-  int64_t held = 0;
-  int64_t transfers = 0;    // that moved value
-  int64_t last_index = -1;  // of the last entry that changed the totals; -1: none did
-
-  int64_t balance() const { return credits - debits; }
-  bool operator==(const Account&) const = default;
-};
 
 enum class State : uint8_t { kDone = 0, kOpen = 1, kPosted = 2, kVoided = 3, kExpired = 4 };
 
@@ -79,8 +56,9 @@ int32_t DayOf(int64_t time_us);
 
 class Books {
  public:
-  // The next entry of the log; entries of other services pass. DATA_LOSS with what is wrong where
-  // the ledger cannot have written it; it then changes nothing.
+  // The next entry of the log; what is neither the ledger's nor bears on authority passes.
+  // DATA_LOSS with what is wrong, after the name of the rule where it has one ("kyc-limit: ..."),
+  // where the ledger cannot have written it; it then changes nothing.
   absl::Status Apply(const crypto::Entry& entry);
   // What must hold when the log ends here: no chain is open, balances sum up to 0 for each asset,
   // and what accounts hold is what their open holds set aside.
@@ -97,6 +75,7 @@ class Books {
   const absl::flat_hash_map<Uuid, Transfer>& all_transfers() const { return transfers_; }
   const absl::flat_hash_map<Uuid, Hold>& holds() const { return holds_; }  // of every state
   const std::map<SpentKey, int64_t>& spent() const { return spent_; }
+  const Authority& authority() const { return authority_; }
   // Accounts whose totals the last entry changed or might have: its debit and credit account.
   const std::vector<uint32_t>& touched() const { return touched_; }
   // Sums of balances by asset, as decimal text; "0" always.
@@ -114,6 +93,7 @@ class Books {
   void Free(const Uuid& id, State state, int64_t posted);
   void Spend(const Uuid& key, const std::string& asset, int64_t time_us, int64_t amount,
              bool in_all);
+  absl::Status CheckOrder(const crypto::Entry& entry, const Transfer& transfer) const;
   Uuid SpenderOf(const crypto::Entry& entry, const Transfer& transfer) const;
   void Touch(const Transfer& transfer);
 
@@ -126,6 +106,7 @@ class Books {
   absl::flat_hash_map<Uuid, Transfer> transfers_;
   absl::flat_hash_map<Uuid, Hold> holds_;
   std::map<SpentKey, int64_t> spent_;
+  Authority authority_;
   std::vector<uint32_t> touched_;
 };
 

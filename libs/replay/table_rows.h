@@ -1,6 +1,6 @@
 // The ledger's tables as far as they follow from its log, row by row, and their text form: JSON
 // lines, as `rochdale-ledger-admin export-tables` writes and `rochdale-verify replay --tables`
-// reads them. docs/evidence.md, section 7.4, describes it.
+// reads them. docs/evidence.md, section 7.5, describes it.
 #pragma once
 
 #include <cstdint>

@@ -30,38 +30,10 @@ Uuid IdOr(const Entry& entry, uint16_t tag) { return entry.IdAt(tag).value_or(Uu
 
 uint64_t NumberOr(const Entry& entry, uint16_t tag) { return entry.U64(tag).value_or(0); }
 
-// Who may let an account that is a principal's be debited: that principal, by its own signature or
-// through an agent whom it granted a mandate. A hold may be voided by who would have received it.
-absl::Status CheckOwner(const Log& log, const Entry& entry, const Entry& author,
-                        const replay::Account& debit, const replay::Account& credit) {
-  const Uuid principal = IdOr(entry, tag::kPrincipal);
-  const bool voids = NumberOr(entry, tag::kPhase) == replay::kVoid;
-  if (voids && principal.IsZero() && credit.type == replay::kSystemType) return absl::OkStatus();
-  if (principal != debit.owner && !(voids && principal == credit.owner)) {
-    return Wrong("its order is not of the owner of the account that it debits");
-  }
-  if (entry.Find(tag::kMandate) != nullptr) {
-    const Entry* granted = log.Only(kind::kMandateGranted, IdOr(entry, tag::kMandate));
-    if (granted == nullptr || IdOr(*granted, tag::kPrincipal) != principal ||
-        IdOr(*granted, tag::kAgent) != IdOr(entry, tag::kAgent)) {
-      return Wrong("its agent has no such mandate of the owner");
-    }
-    return absl::OkStatus();
-  }
-  if (author.kind != kind::kPrincipalRegistered || author.subject != principal) {
-    return Wrong("its order is not of the owner of the account that it debits");
-  }
-  return absl::OkStatus();
-}
-
 absl::Status CheckAllowed(const Log& log, const Entry& entry, const replay::Books& books) {
   const Entry* author = log.Find(entry.authorised_by);
   if (author == nullptr) return Wrong("nothing allowed it");
   const replay::Account& debit = *books.FindAccount(IdOr(entry, tag::kDebitAccount));
-  const replay::Account& credit = *books.FindAccount(IdOr(entry, tag::kCreditAccount));
-  if (debit.type != replay::kSystemType) {
-    RETURN_IF_ERROR(CheckOwner(log, entry, *author, debit, credit));
-  }
   const uint64_t transfer_kind = NumberOr(entry, tag::kTransferKind);
   const uint64_t phase = NumberOr(entry, tag::kPhase);
   const bool takes = phase == replay::kAtOnce || phase == replay::kPending;

@@ -92,8 +92,8 @@ absl::Status CheckLine(const Log& log, const IssuedStatement& issued, const nloh
   }
   ASSIGN_OR_RETURN(const UpdateId update, UpdateId::Parse(ProtoText(line, "update_id")));
   const Entry* committed = log.Only(kind::kUpdateCommitted, update.value);
-  if (committed == nullptr || committed->IdAt(tag::kPrincipal).value_or(Uuid{}) !=
-                                  issued.principal.value) {
+  if (committed == nullptr || ProtoText(line, "update_id") != update.ToString() ||
+      committed->IdAt(tag::kPrincipal).value_or(Uuid{}) != issued.principal.value) {
     return Differs("the update of a line");
   }
   const Entry* opened = log.Only(kind::kRoundOpened, committed->IdAt(tag::kRound).value_or(Uuid{}));

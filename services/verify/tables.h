@@ -8,7 +8,7 @@
 
 namespace rochdale::verify {
 
-// Check "tables": every row of the export (docs/evidence.md, section 7.4) is as the entries give
+// Check "tables": every row of the export (docs/evidence.md, section 7.5) is as the entries give
 // it, and none is missing. The export may be of an earlier size of the log. Names the first
 // difference.
 void CheckTables(const Log& log, const std::string& path, Report& report);

@@ -1,5 +1,5 @@
 // What the ledger shows of itself at the end of a history: its accounts and holds, its log, what
-// the log replays to, and the roots of every head that was ever seen.
+// the log replays to, the roots of every head that was ever seen, and an audit of its database.
 #include <map>
 #include <stdexcept>
 
@@ -8,6 +8,8 @@
 #include "libs/crypto/entry_kinds.h"
 #include "libs/crypto/merkle.h"
 #include "libs/crypto/note.h"
+#include "libs/replay/books.h"
+#include "services/ledger/audit.h"
 #include "tests/integration/ledger/simulation_stage.h"
 
 namespace rochdale::ledger::testing {
@@ -107,6 +109,7 @@ struct Replayed {
 std::string ReadLog(Stage& stage, int64_t size, std::map<int64_t, crypto::Digest>& roots,
                     Replayed& replayed) {
   crypto::Frontier frontier;
+  replay::Books books;
   int64_t next = 0;
   while (next < size) {
     v1::ListEntriesRequest list;
@@ -124,10 +127,14 @@ std::string ReadLog(Stage& stage, int64_t size, std::map<int64_t, crypto::Digest
       if (std::string wrong = replayed.Take(*entry); !wrong.empty()) {
         return absl::StrCat("entry ", next - 1, " of kind ", entry->kind, ": ", wrong);
       }
+      if (const absl::Status allowed = books.Apply(*entry); !allowed.ok()) {
+        return absl::StrCat("entry ", next - 1, " cannot be replayed: ", allowed.ToString());
+      }
       frontier.Append(crypto::LeafHash(logged.entry()));
       if (roots.contains(next)) roots[next] = frontier.Root();
     }
   }
+  if (const absl::Status end = books.Close(); !end.ok()) return end.ToString();
   v1::GetEntryRequest beyond;
   beyond.set_log_index(size);
   v1::GetEntryResponse response;
@@ -202,6 +209,14 @@ std::string CompareBalance(Stage& stage, const std::string& id, const Auditor::A
                       should.moves);
 }
 
+std::string AuditTables(Stage& stage) {
+  const auto audit = stage.database().ForService("ledger").Transact(
+      absl::Minutes(1), [](pg::Transaction& tx) { return AuditDatabase(tx, {}); },
+      {.isolation = pg::Isolation::kRepeatableRead});
+  if (!audit.ok()) return audit.status().ToString();
+  return audit->problems.empty() ? "" : absl::StrCat("audit: ", audit->problems.front());
+}
+
 }  // namespace
 
 std::string AuditAtTheEnd(Stage& stage, const History& history, const Auditor& auditor) {
@@ -234,7 +249,7 @@ std::string AuditAtTheEnd(Stage& stage, const History& history, const Auditor& a
     if (++looked_at > kTransfersMax) break;
     if (wrong = CompareTransfer(stage, id, posted); !wrong.empty()) return wrong;
   }
-  return "";
+  return AuditTables(stage);
 }
 
 }  // namespace rochdale::ledger::testing

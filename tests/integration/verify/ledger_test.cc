@@ -65,7 +65,7 @@ const Check& Find(const Report& report, const std::string& name) {
 }  // namespace
 
 TEST_CASE("Replay rebuilds the balances of a random ledger", "[verify][replay]") {
-  int64_t holds = 0, transfers = 0;
+  int64_t holds = 0, transfers = 0, by_agents = 0;
   for (int i = 0; i < 6; ++i) {
     const uint64_t seed = NewSeed();
     INFO("seed " << seed);
@@ -86,7 +86,11 @@ TEST_CASE("Replay rebuilds the balances of a random ledger", "[verify][replay]")
     for (const auto& [asset, sum] : books.Sums()) CHECK(sum == "0");
     holds += static_cast<int64_t>(books.holds().size());
     transfers += books.transfers();
+    for (const auto& [key, amount] : books.spent()) {
+      by_agents += books.authority().FindMandate(key.key) != nullptr && amount > 0 ? 1 : 0;
+    }
   }
+  CHECK(by_agents > 6);
   CHECK(transfers > 6 * 150);
   CHECK(holds > 6 * 10);
 }
@@ -108,6 +112,8 @@ TEST_CASE("Replay finds a lie where it was told", "[verify][replay]") {
       const Check& check = Find(report, "transfers");
       CHECK_FALSE(check.ok());
       CHECK(absl::StrContains(check.Detail(), absl::StrCat("entry ", ledger.lied_at(), " (")));
+      const std::string rule = RuleOf(static_cast<Lie>(lie));
+      CHECK(absl::StrContains(check.Detail(), rule.empty() ? "" : absl::StrCat(": ", rule, ": ")));
     }
     INFO("lie " << lie);
     CHECK(told);
@@ -118,7 +124,7 @@ TEST_CASE("A changed bit of a log is found and located", "[verify][log]") {
   const uint64_t seed = NewSeed();
   INFO("seed " << seed);
   std::mt19937_64 engine(seed);
-  const RandomLedger ledger(seed, 2'000);
+  const RandomLedger ledger(seed, 3'000);
   REQUIRE(ledger.leaves().size() > 600);  // three bundles and a second level
   const Folder folder;
   ledger.Write(folder.path());
@@ -159,7 +165,7 @@ TEST_CASE("A changed bit of a log is found and located", "[verify][log]") {
 }
 
 TEST_CASE("Several changed bits of a log are all located", "[verify][log]") {
-  const RandomLedger ledger(5, 2'000);
+  const RandomLedger ledger(5, 3'000);
   const Folder folder;
   auto files = ledger.Files();
   ledger.Write(folder.path());
@@ -182,7 +188,7 @@ TEST_CASE("Several changed bits of a log are all located", "[verify][log]") {
 }
 
 TEST_CASE("A tree by itself is as strict as a bundle", "[verify][log]") {
-  const RandomLedger ledger(11, 2'000);
+  const RandomLedger ledger(11, 3'000);
   const Folder folder;
   ledger.Write(folder.path());
   const auto files = ledger.Files();
@@ -211,7 +217,7 @@ TEST_CASE("A tree by itself is as strict as a bundle", "[verify][log]") {
     CHECK(absl::StrContains(Verify(request).ToText(), "tile/entries/001: it is missing"));
   }
   SECTION("an earlier head that somebody kept must be of this log") {
-    const RandomLedger longer(12, 2'000);
+    const RandomLedger longer(12, 3'000);
     request.heads = {files.at(absl::StrCat("checkpoints/", ledger.leaves().size() / 2))};
     CHECK(Verify(request).ok());
     request.heads.push_back(

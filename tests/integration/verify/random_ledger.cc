@@ -84,15 +84,15 @@ void RandomLedger::Begin() {
   crypto::EntryBuilder started(kind::kLogStarted, {NewId()}, now);
   Append(started.Bytes(tag::kRegisteredKey, log_key_.public_key().AsBytes())
              .Text(tag::kOrigin, kOrigin));
-  const CooperativeId cooperative{NewId()};
+  cooperative_ = {NewId()};
   founded_ = {NewId()};
   crypto::EntryBuilder founded(kind::kCooperativeFounded, founded_, now);
-  Append(founded.Cooperative(cooperative).Subject(cooperative).U64(tag::kRulesVersion, 1)
+  Append(founded.Cooperative(cooperative_).Subject(cooperative_).U64(tag::kRulesVersion, 1)
              .Document(Must(crypto::SignDocument(founder_, "rochdale.governance.v1.Genesis",
                                                  "{}"))));
   for (size_t i = 0; i < 4; ++i) {
     const std::string name = absl::StrCat("person ", i);
-    Person person{NewId(), NewId(), NewId(), KeyOf(name), KeyOf(absl::StrCat("agent of ", name)),
+    Person person{NewId(), NewId(), KeyOf(name), KeyOf(absl::StrCat("agent of ", name)),
                   {NewId()}};
     crypto::EntryBuilder registered(kind::kPrincipalRegistered, person.registered, now);
     Append(registered.Subject(person.principal)
@@ -106,19 +106,11 @@ void RandomLedger::Begin() {
                .Bytes(tag::kRegisteredKey, person.agent_key.public_key().AsBytes())
                .Document(Must(crypto::SignDocument(
                    person.key, "rochdale.governance.v1.AgentRegistration", "{}"))));
-    crypto::EntryBuilder granted(kind::kMandateGranted, {NewId()}, now);
-    Append(granted.Subject(person.mandate).Cooperative(cooperative)
-               .AuthorisedBy(person.registered).Id(tag::kPrincipal, person.principal)
-               .Id(tag::kAgent, person.agent).I64(tag::kExpiresUs, 2 * time_us_)
-               .Document(Must(crypto::SignDocument(
-                   person.key, "rochdale.governance.v1.Mandate", "{}"))));
-    crypto::EntryBuilder attested(kind::kKycAttested, {NewId()}, now);
-    Append(attested.Subject(person.principal).AuthorisedBy(founded_).U64(tag::kKycLevel, 3)
-               .I64(tag::kExpiresUs, 2 * time_us_)
-               .Document(Must(crypto::SignDocument(
-                   founder_, "rochdale.governance.v1.KycAttestation", "{}"))));
     people_.push_back(person);
+    Attest(i, 3, 2 * time_us_);
   }
+  SetLimit(1, 900);
+  SetLimit(2, 2'500);
   for (const char* asset : {"token", "gpu-second"}) {
     const size_t supply = accounts_.size();
     OpenAccount(true, 0, asset, std::numeric_limits<int64_t>::min());
@@ -129,6 +121,7 @@ void RandomLedger::Begin() {
       Post(supply, to, 100 + static_cast<int64_t>(Below(2'000)), {.kind = kMint});
     }
   }
+  for (size_t i = 0; i < people_.size(); ++i) Grant(i);
 }
 
 void RandomLedger::OpenAccount(bool system, size_t owner, const std::string& asset,
@@ -167,20 +160,36 @@ Uuid RandomLedger::Post(size_t debit, size_t credit, int64_t amount, const Form&
   if (Below(3) == 0) posted.Bytes(tag::kReference, absl::StrCat("number ", leaves_.size()));
   // Who asks: a service for the system's accounts, else the owner or its agent.
   const bool receiver = form.phase == 3 && Below(2) == 0;
-  const Account& payer = accounts_[receiver ? credit : debit];
-  if (payer.system) {
+  const size_t payer = receiver ? credit : debit;
+  const bool ends_hold = form.phase > 1;
+  size_t spender = kNone, mandate = kNone;
+  if (accounts_[payer].system) {
     posted.AuthorisedBy(founded_);
   } else {
-    const size_t stranger = (payer.owner + 1) % people_.size();
-    const Person& person =
-        people_[!receiver && Tell(Lie::kStrangersOrder) ? stranger : payer.owner];
-    posted.Id(tag::kPrincipal, person.principal).AuthorisedBy(person.registered);
-    if (Below(3) == 0) {
-      const bool lies = Tell(Lie::kStrangersMandate);
-      posted.Id(tag::kAgent, person.agent).Document(Order(person.agent_key))
-          .Id(tag::kMandate, lies ? people_[stranger].mandate : person.mandate);
+    const size_t owner = accounts_[payer].owner;
+    const bool strange = !receiver && Tell(Lie::kStrangersOrder);
+    const Person& person = people_[strange ? (owner + 1) % people_.size() : owner];
+    posted.Id(tag::kPrincipal, person.principal);
+    mandate = form.mandate;
+    if (mandate == kNone && !receiver && !strange && !form.by_owner && Below(2) == 0) {
+      mandate = MandateFor(debit, credit, amount, ends_hold);
+    }
+    if (mandate != kNone) {
+      const Mandate& under = mandates_[mandate];
+      Uuid id = under.id;
+      if (form.mandate == kNone && Tell(Lie::kStrangersMandate)) {
+        for (const Mandate& other : mandates_) {
+          if (other.person != under.person) id = other.id;
+        }
+      }
+      posted.Id(tag::kAgent, person.agent).Document(Order(person.agent_key)).Id(tag::kMandate, id)
+          .AuthorisedBy(under.granted);
     } else {
-      posted.Document(Order(person.key));
+      posted.Document(Order(person.key))
+          .AuthorisedBy(Tell(Lie::kOtherAuthor) ? founded_ : person.registered);
+    }
+    if (!ends_hold && (accounts_[credit].system || accounts_[credit].owner != owner)) {
+      spender = owner;
     }
   }
   Append(posted);
@@ -193,8 +202,9 @@ Uuid RandomLedger::Post(size_t debit, size_t credit, int64_t amount, const Form&
   if (form.phase != 3) {
     (holds ? holds_ : posted_)
         .push_back({id, debit, credit, amount, 0, form.expires, form.kind, holds ? 1u : 0u,
-                    !form.corrects.IsZero()});
+                    !form.corrects.IsZero(), time, spender, mandate});
   }
+  if (!ends_hold) Spend(spender, mandate, accounts_[debit].totals.asset, time, amount);
   return id;
 }
 
@@ -218,13 +228,14 @@ size_t RandomLedger::Counterparty(size_t from) {
 
 void RandomLedger::Operate() {
   time_us_ += static_cast<int64_t>(Below(10) == 0 ? Below(7'200) * kSecond : Below(3) * 1'000);
-  switch (Below(12)) {
+  switch (Below(13)) {
     case 0: case 1: case 2: case 3: return Transfer();
     case 4: case 5: return Hold();
     case 6: case 7: return EndHold();
     case 8: return Chain();
     case 9: return Correct();
     case 10: return Change();
+    case 11: return Govern();
     default: return Expire();
   }
 }
@@ -233,7 +244,7 @@ void RandomLedger::Transfer() {
   const size_t from = AnyAccount(), to = Counterparty(from);
   Account& payer = accounts_[from];
   if (to == from) return;
-  if (payer.status == 2 && payer.free() > 0 && Tell(Lie::kMovesFromFrozen)) {
+  if (payer.status == 2 && Sendable(from, to) > 0 && Tell(Lie::kMovesFromFrozen)) {
     Post(from, to, 1, {});
     return;
   }
@@ -243,9 +254,10 @@ void RandomLedger::Transfer() {
     }
     return;
   }
-  const int64_t free = payer.free();
-  if (free < 1) return;
-  const auto amount = static_cast<int64_t>(1 + Below(static_cast<uint64_t>(free)));
+  if (LieAboutPaying(from, to)) return;
+  const int64_t free = payer.free(), most = Sendable(from, to);
+  if (most < 1) return;
+  const auto amount = static_cast<int64_t>(1 + Below(static_cast<uint64_t>(most)));
   for (size_t other = 0; other < accounts_.size(); ++other) {
     const Account& a = accounts_[other];
     if (other == from) continue;
@@ -258,13 +270,14 @@ void RandomLedger::Transfer() {
       return;
     }
   }
-  if (Tell(Lie::kOverdraft)) {
+  if (free == most && Tell(Lie::kOverdraft)) {
     Post(from, to, free + 1, {});
   } else if (!posted_.empty() && Tell(Lie::kRepeatsTransfer)) {
     Post(from, to, 1, {.id = posted_.back().id});
   } else if (Below(3) == 0) {
     const auto asked = static_cast<int64_t>(1 + Below(2 * static_cast<uint64_t>(free)));
     const int64_t moved = std::min(asked, free);
+    if (moved > most) return;
     const bool lies = moved > 1 && Tell(Lie::kBalancesTooLittle);
     Post(from, to, moved - (lies ? 1 : 0), {.kind = 4, .requested = asked});
   } else {
@@ -274,9 +287,9 @@ void RandomLedger::Transfer() {
 
 void RandomLedger::Hold() {
   const size_t from = AnyAccount(), to = Counterparty(from);
-  if (to == from || !MayPay(from) || accounts_[from].free() < 1) return;
+  if (to == from || !MayPay(from) || Sendable(from, to) < 1) return;
   const auto amount =
-      static_cast<int64_t>(1 + Below(static_cast<uint64_t>(accounts_[from].free())));
+      static_cast<int64_t>(1 + Below(static_cast<uint64_t>(Sendable(from, to))));
   const int64_t lasts = static_cast<int64_t>(1 + Below(20'000)) * kSecond;
   const bool lies = Tell(Lie::kHoldsTooLong);
   Post(from, to, amount,
@@ -312,6 +325,8 @@ void RandomLedger::EndHold() {
     }
     hold.state = voids ? 3 : 2;
     accounts_[hold.debit].totals.held -= hold.amount;
+    Spend(hold.spender, hold.mandate, accounts_[hold.debit].totals.asset, hold.opened,
+          (voids ? 0 : amount) - hold.amount);
     Post(debit, hold.credit, amount,
          {.kind = hold.kind, .phase = voids ? 3u : 2u, .pending = hold.id});
     return;
@@ -320,17 +335,18 @@ void RandomLedger::EndHold() {
 
 void RandomLedger::Chain() {
   const size_t a = AnyAccount(), b = Counterparty(a);
-  if (a == b || !MayPay(a) || accounts_[a].free() < 1) return;
+  if (a == b || !MayPay(a) || Sendable(a, b) < 1) return;
   // There and back: the second rests on what the first brought.
-  const int64_t amount = accounts_[a].free();
-  const bool back = MayPay(b) && accounts_[a].status == 1 && accounts_[b].free() + amount >= 1;
+  const int64_t amount = Sendable(a, b);
+  const bool back = MayPay(b) && accounts_[a].status == 1 && accounts_[b].free() + amount >= 1 &&
+                    LimitLeft(b, a) >= 1;
   if (!back) return;
   Post(a, b, amount, {.linked = true});
   if (Tell(Lie::kBreaksChain)) {
     OpenAccount(true, 0, "token", 0);
     return;
   }
-  Post(b, a, accounts_[b].free(), {});
+  Post(b, a, Sendable(b, a), {});
 }
 
 void RandomLedger::Correct() {
@@ -338,7 +354,7 @@ void RandomLedger::Correct() {
   const size_t i = Below(posted_.size());
   const Posted of = posted_[i];
   if (!MayPay(of.credit) || accounts_[of.debit].status != 1) return;
-  const int64_t free = accounts_[of.credit].free();
+  const int64_t free = Sendable(of.credit, of.debit);
   if (of.correction) {
     if (free > 0 && Tell(Lie::kCorrectsCorrection)) {
       Post(of.credit, of.debit, 1, {.kind = 8, .corrects = of.id});
@@ -350,7 +366,7 @@ void RandomLedger::Correct() {
     Post(of.credit, of.debit, left + 1, {.kind = 8, .corrects = of.id});
     return;
   }
-  if (left > 0 && MayPay(of.debit) && accounts_[of.debit].free() > 0 &&
+  if (left > 0 && MayPay(of.debit) && Sendable(of.debit, of.credit) > 0 &&
       accounts_[of.credit].status == 1 && Tell(Lie::kCorrectsTheSameWay)) {
     Post(of.debit, of.credit, 1, {.kind = 8, .corrects = of.id});
     return;
@@ -366,19 +382,30 @@ void RandomLedger::Change() {
   Account& account = accounts_[AnyAccount()];
   if (account.status == 4 || account.floor == std::numeric_limits<int64_t>::min()) return;
   const bool empty = account.totals.credits == account.totals.debits && account.totals.held == 0;
-  uint64_t status = account.status;
-  switch (account.status) {
+  const uint64_t before = account.status;
+  uint64_t status = before;
+  switch (before) {
     case 1: status = Below(20) == 0 ? 3 : Below(4) == 0 ? 2 : 1; break;
     case 2: status = Below(4) == 0 ? 3 : 1; break;
     default: status = empty ? 4 : 1;
   }
   if (account.status == 3 && !empty && Tell(Lie::kClosesFull)) status = 4;
+  const bool thaws = account.status == 2 && status == 1 && !account.system &&
+                     Tell(Lie::kOwnerThaws);
   account.version += Tell(Lie::kSkipsVersion) ? 2 : 1;
   account.status = status;
   crypto::EntryBuilder changed(kind::kAccountChanged, {NewId()}, absl::FromUnixMicros(time_us_));
-  changed.Subject(account.id).AuthorisedBy(founded_).U64(tag::kVersion, account.version)
-      .U64(tag::kStatus, status);
-  if (Below(4) == 0 && !account.system) {
+  // Its owner may close an account; the rest is governance's.
+  const Person& owner = people_[account.owner];
+  const bool closes = (before == 1 && status == 3) || (before == 3 && status == 4);
+  const bool owned = !account.system && ((closes && Below(2) == 0) || thaws);
+  changed.Subject(account.id).U64(tag::kVersion, account.version).U64(tag::kStatus, status)
+      .AuthorisedBy(owned ? owner.registered : founded_);
+  if (owned) {
+    changed.Document(Must(crypto::SignDocument(owner.key, "rochdale.ledger.v1.AccountOrder",
+                                               "{}")));
+  }
+  if (!owned && Below(4) == 0 && !account.system) {
     account.floor = -static_cast<int64_t>(Below(300));
     changed.I64(tag::kFloor, account.floor);
   }
@@ -391,12 +418,276 @@ void RandomLedger::Expire() {
     if (hold.expires > time_us_ && !Tell(Lie::kExpiresEarly)) continue;
     hold.state = 4;
     accounts_[hold.debit].totals.held -= hold.amount;
+    Spend(hold.spender, hold.mandate, accounts_[hold.debit].totals.asset, hold.opened,
+          -hold.amount);
     crypto::EntryBuilder expired(kind::kHoldExpired, {NewId()}, absl::FromUnixMicros(time_us_));
     Append(expired.Subject(hold.id).AuthorisedBy(EventOf(hold.id))
                .Id(tag::kDebitAccount, accounts_[hold.debit].id)
                .Id(tag::kCreditAccount, accounts_[hold.credit].id)
                .U64(tag::kAmount, static_cast<uint64_t>(hold.amount)));
     return;
+  }
+}
+
+void RandomLedger::Govern() {
+  const size_t i = Below(people_.size());
+  Person& person = people_[i];
+  const auto entry = [&](uint16_t kind, const Uuid& subject) {
+    crypto::EntryBuilder builder(kind, {NewId()}, absl::FromUnixMicros(time_us_));
+    builder.Subject(subject).AuthorisedBy(person.registered);
+    return builder;
+  };
+  switch (Below(8)) {
+    case 0: case 1:
+      return Attest(i, Below(12) == 0 ? 0 : 1 + Below(3),
+                    time_us_ + static_cast<int64_t>(Below(60'000)) * kSecond);
+    case 2: case 3: return Grant(i);
+    case 4: {
+      const uint64_t level = 1 + Below(2);
+      return SetLimit(level, static_cast<int64_t>(level * (200 + Below(1'500))));
+    }
+    case 5: {
+      for (Mandate& mandate : mandates_) {
+        if (mandate.person != i || mandate.revoked || Below(2) == 0) continue;
+        mandate.revoked = true;
+        crypto::EntryBuilder revoked = entry(kind::kMandateRevoked, mandate.id);
+        Append(revoked.Document(Must(crypto::SignDocument(
+            person.key, "rochdale.governance.v1.MandateRevocation", "{}"))));
+      }
+      return;
+    }
+    case 6: {
+      person.paused = !person.paused;
+      crypto::EntryBuilder changed =
+          entry(person.paused ? kind::kAgentPaused : kind::kAgentResumed, person.agent);
+      if (person.paused) {
+        changed.Text(tag::kReason, "AGENT_PAUSED");
+      } else {
+        changed.Document(Must(crypto::SignDocument(person.key, "test", "{}")));
+      }
+      return Append(changed);
+    }
+    default: {
+      person.left = !person.left;
+      crypto::EntryBuilder changed = entry(
+          person.left ? kind::kMembershipLeft : kind::kMembershipConsented, person.principal);
+      if (!person.left) changed.U64(tag::kRulesVersion, 1);
+      Append(changed.Cooperative(cooperative_).Document(Must(crypto::SignDocument(
+          person.key,
+          person.left ? "rochdale.governance.v1.MembershipWithdrawal"
+                      : "rochdale.governance.v1.RuleConsent",
+          "{}"))));
+    }
+  }
+}
+
+void RandomLedger::Attest(size_t person, uint64_t level, int64_t until) {
+  people_[person].level = level;
+  people_[person].level_until = until;
+  crypto::EntryBuilder attested(kind::kKycAttested, {NewId()}, absl::FromUnixMicros(time_us_));
+  Append(attested.Subject(people_[person].principal).AuthorisedBy(founded_)
+             .U64(tag::kKycLevel, level).I64(tag::kExpiresUs, until)
+             .Document(Must(crypto::SignDocument(
+                 founder_, "rochdale.governance.v1.KycAttestation", "{}"))));
+}
+
+void RandomLedger::Grant(size_t person) {
+  const Person& by = people_[person];
+  for (Mandate& earlier : mandates_) {
+    if (earlier.person == person && !earlier.revoked) earlier.revoked = earlier.replaced = true;
+  }
+  Mandate mandate{NewId(), {NewId()}, person};
+  mandate.to_spend = Below(6) != 0;
+  mandate.from = time_us_ + (Below(4) == 0 ? static_cast<int64_t>(Below(20'000)) * kSecond : 0);
+  mandate.until = mandate.from + static_cast<int64_t>(1 + Below(80'000)) * kSecond;
+  mandate.day = static_cast<int64_t>(100 + Below(1'500));
+  mandate.total = static_cast<int64_t>(100 + Below(2'500));
+  std::string only;
+  for (size_t i = 0; Below(2) == 0 && i < 3; ++i) {
+    mandate.only.push_back(AnyAccount());
+    absl::StrAppend(&only, accounts_[mandate.only.back()].id.AsBytes());
+  }
+  crypto::EntryBuilder granted(kind::kMandateGranted, mandate.granted,
+                               absl::FromUnixMicros(time_us_));
+  granted.Subject(mandate.id).Cooperative(cooperative_).AuthorisedBy(by.registered)
+      .Id(tag::kPrincipal, by.principal).Id(tag::kAgent, by.agent)
+      .U64(tag::kActions, mandate.to_spend ? 1 << 2 | 1 << 1 : 1 << 1)
+      .I64(tag::kNotBeforeUs, mandate.from).I64(tag::kExpiresUs, mandate.until)
+      .U64(tag::kBudgetPerDay, static_cast<uint64_t>(mandate.day))
+      .U64(tag::kBudgetTotal, static_cast<uint64_t>(mandate.total))
+      .Document(Must(crypto::SignDocument(by.key, "rochdale.governance.v1.Mandate", "{}")));
+  if (!only.empty()) granted.Bytes(tag::kCounterparties, only);
+  Append(granted);
+  mandates_.push_back(std::move(mandate));
+}
+
+void RandomLedger::SetLimit(uint64_t level, int64_t limit) {
+  limits_[level] = limit;
+  crypto::EntryBuilder changed(kind::kParameterChanged, {NewId()},
+                               absl::FromUnixMicros(time_us_));
+  Append(changed.Subject(cooperative_).Cooperative(cooperative_).AuthorisedBy(founded_)
+             .U64(tag::kVersion, leaves_.size())
+             .Text(tag::kParameter, absl::StrCat("ledger.kyc_l", level, "_daily_micro"))
+             .Text(tag::kValue, absl::StrCat(limit))
+             .Document(Must(crypto::SignDocument(
+                 founder_, "rochdale.governance.v1.ParameterChange", "{}"))));
+}
+
+int64_t& RandomLedger::Spent(const Uuid& key, const std::string& asset, int64_t time,
+                             bool in_all) {
+  return spent_[{key, asset, in_all ? -1 : time / (86'400 * kSecond)}];
+}
+
+void RandomLedger::Spend(size_t person, size_t mandate, const std::string& asset, int64_t time,
+                         int64_t amount) {
+  if (person != kNone) Spent(people_[person].principal, asset, time, false) += amount;
+  if (mandate == kNone) return;
+  Spent(mandates_[mandate].id, asset, time, false) += amount;
+  Spent(mandates_[mandate].id, asset, time, true) += amount;
+}
+
+uint64_t RandomLedger::LevelOf(const Person& person) const {
+  return time_us_ < person.level_until ? person.level : 0;
+}
+
+int64_t RandomLedger::LimitLeft(size_t from, size_t to) {
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  const Account& payer = accounts_[from];
+  if (payer.system) return kMost;
+  const Person& person = people_[payer.owner];
+  const uint64_t level = LevelOf(person);
+  if (level == 0) return 0;
+  const bool own = !accounts_[to].system && accounts_[to].owner == payer.owner;
+  if (own || level == 3) return kMost;
+  return limits_[level] - Spent(person.principal, payer.totals.asset, time_us_, false);
+}
+
+int64_t RandomLedger::Sendable(size_t from, size_t to) {
+  return std::min(accounts_[from].free(), LimitLeft(from, to));
+}
+
+bool RandomLedger::InForce(const Mandate& mandate, size_t to) const {
+  const Person& person = people_[mandate.person];
+  const bool named = mandate.only.empty() || std::find(mandate.only.begin(), mandate.only.end(),
+                                                       to) != mandate.only.end();
+  return mandate.to_spend && !mandate.revoked && !person.left && !person.paused && named &&
+         mandate.from <= time_us_ && time_us_ < mandate.until;
+}
+
+int64_t RandomLedger::BudgetLeft(const Mandate& mandate) {
+  return std::min(mandate.day - Spent(mandate.id, "token", time_us_, false),
+                  mandate.total - Spent(mandate.id, "token", time_us_, true));
+}
+
+size_t RandomLedger::MandateFor(size_t from, size_t to, int64_t amount, bool ends_hold) {
+  if (accounts_[from].totals.asset != "token") return kNone;
+  for (size_t i = 0; i < mandates_.size(); ++i) {
+    if (mandates_[i].person == accounts_[from].owner && InForce(mandates_[i], to) &&
+        (ends_hold || amount <= BudgetLeft(mandates_[i]))) {
+      return i;
+    }
+  }
+  return kNone;
+}
+
+bool RandomLedger::LieAboutPaying(size_t from, size_t to) {
+  const Account& payer = accounts_[from];
+  if (payer.system || payer.free() < 1) return false;
+  const Person& person = people_[payer.owner];
+  const int64_t left = LimitLeft(from, to);
+  const auto tell = [&](Lie lie, int64_t amount, uint64_t kind) {
+    if (!Tell(lie)) return false;
+    Post(from, to, amount, {.kind = kind, .by_owner = true});
+    return true;
+  };
+  if (left < payer.free() && left >= 0 && LevelOf(person) > 0 &&
+      tell(Lie::kOverLimit, left + 1, 2)) {
+    return true;
+  }
+  if (LevelOf(person) == 0 &&
+      tell(person.level == 0 ? Lie::kLevelZero : Lie::kLevelExpired, 1, 2)) {
+    return true;
+  }
+  const int64_t most = Sendable(from, to);
+  if (most < 1) return false;
+  if (tell(Lie::kServiceKind, 1, 7)) return true;
+  for (size_t i = 0; i < mandates_.size(); ++i) {
+    if (mandates_[i].person == payer.owner && LieUnderMandate(i, from, to, most)) return true;
+  }
+  return false;
+}
+
+// Only one thing is ever wrong with it.
+bool RandomLedger::LieUnderMandate(size_t i, size_t from, size_t to, int64_t most) {
+  Mandate mandate = mandates_[i];
+  const auto tell = [&](Lie lie, int64_t amount) {
+    if (!Tell(lie)) return false;
+    Post(from, to, amount, {.mandate = i});
+    return true;
+  };
+  const bool compute = accounts_[from].totals.asset != "token";
+  const int64_t day = mandate.day - Spent(mandate.id, "token", time_us_, false);
+  const int64_t total = mandate.total - Spent(mandate.id, "token", time_us_, true);
+  const bool in_force = InForce(mandate, to);
+  if (in_force && compute) return tell(Lie::kMandateForCompute, 1);
+  if (compute) return false;
+  if (in_force && day < total && day < most && day >= 0) {
+    return tell(Lie::kOverDayBudget, day + 1);
+  }
+  if (in_force && total < day && total < most && total >= 0) {
+    return tell(Lie::kOverTotalBudget, total + 1);
+  }
+  if (in_force || BudgetLeft(mandate) < 1) return false;
+  // Which single thing keeps it from being in force?
+  Person& person = people_[mandate.person];
+  const auto only = [&](auto& value, auto other) {
+    const auto kept = value;
+    value = other;
+    const bool alone = InForce(mandate, to);
+    value = kept;
+    return alone;
+  };
+  if (only(mandate.revoked, false)) {
+    return tell(mandate.replaced ? Lie::kMandateReplaced : Lie::kMandateRevoked, 1);
+  }
+  if (time_us_ < mandate.from && only(mandate.from, time_us_)) {
+    return tell(Lie::kMandateEarly, 1);
+  }
+  if (time_us_ >= mandate.until && only(mandate.until, time_us_ + 1)) {
+    return tell(Lie::kMandateExpired, 1);
+  }
+  if (only(mandate.to_spend, true)) return tell(Lie::kMandateNotToSpend, 1);
+  if (only(person.left, false)) return tell(Lie::kMandateOfLeaver, 1);
+  if (only(person.paused, false)) return tell(Lie::kPausedAgent, 1);
+  if (only(mandate.only, std::vector<size_t>{})) return tell(Lie::kMandateForOthers, 1);
+  return false;
+}
+
+const char* RuleOf(Lie lie) {
+  switch (lie) {
+    case Lie::kOverdraft: return "floor";
+    case Lie::kMovesFromFrozen:
+    case Lie::kPaysClosing: return "account-status";
+    case Lie::kStrangersOrder: return "owner";
+    case Lie::kStrangersMandate:
+    case Lie::kMandateNotToSpend: return "mandate";
+    case Lie::kOverLimit: return "kyc-limit";
+    case Lie::kLevelZero:
+    case Lie::kLevelExpired: return "kyc-level";
+    case Lie::kOverDayBudget: return "mandate-budget-day";
+    case Lie::kOverTotalBudget: return "mandate-budget-total";
+    case Lie::kMandateRevoked:
+    case Lie::kMandateReplaced:
+    case Lie::kMandateOfLeaver: return "mandate-ended";
+    case Lie::kMandateEarly:
+    case Lie::kMandateExpired: return "mandate-window";
+    case Lie::kMandateForOthers: return "mandate-counterparty";
+    case Lie::kMandateForCompute: return "mandate-asset";
+    case Lie::kPausedAgent: return "agent-paused";
+    case Lie::kServiceKind: return "service-kind";
+    case Lie::kOtherAuthor: return "allowed-by";
+    case Lie::kOwnerThaws: return "account-order";
+    default: return "";
   }
 }
 

@@ -1,13 +1,14 @@
 // The log of a random ledger: accounts of two assets, transfers of every form, holds, chains,
-// corrections, changes of accounts; as a tlog-tiles tree. It is written by keeping the balances in
-// the plainest way, so that those who rebuild them have something to be held against; and it can
-// tell one lie, which they have to find.
+// corrections, changes of accounts, and what governance allows meanwhile; as a tlog-tiles tree. It
+// is written by keeping the balances in the plainest way, so that those who rebuild them have
+// something to be held against; and it can tell one lie, which they have to find.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <random>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -45,8 +46,28 @@ enum class Lie {
   kOtherEvent,          // an event id that is not the transfer's
   kWrongBalance,        // a balance that is one off
   kStrangersMandate,    // under a mandate that somebody else granted
+  kOverLimit,           // one micro-unit more than a KYC level may send on the day
+  kLevelZero,           // sent at KYC level 0
+  kLevelExpired,        // sent after the attestation expired
+  kOverDayBudget,       // one micro-unit more than the mandate's budget of the day
+  kOverTotalBudget,     // than its budget in all
+  kMandateRevoked,      // under a mandate that was revoked
+  kMandateReplaced,     // under one in whose place another was granted
+  kMandateEarly,        // before the mandate is in force
+  kMandateExpired,      // at the instant it ends
+  kMandateNotToSpend,   // a mandate that does not allow spending
+  kMandateOfLeaver,     // of a principal who left the cooperative
+  kMandateForOthers,    // to an account that the mandate does not name
+  kMandateForCompute,   // of an asset other than tokens
+  kPausedAgent,         // by an agent that is paused
+  kServiceKind,         // a person's transfer of a kind that services alone post
+  kOtherAuthor,         // allowed by something else than the mandate or registration
+  kOwnerThaws,          // an owner opens its frozen account
   kEnd,
 };
+
+// The rule of docs/evidence.md that a lie breaks; "" where it has no name.
+const char* RuleOf(Lie lie);
 
 class RandomLedger {
  public:
@@ -88,10 +109,22 @@ class RandomLedger {
     int64_t free() const { return balance() - totals.held - floor; }
   };
   struct Person {
-    Uuid principal, agent, mandate;
+    Uuid principal, agent;
     crypto::KeyPair key, agent_key;
     EventId registered;
+    uint64_t level = 0;
+    int64_t level_until = 0;
+    bool paused = false, left = false;
   };
+  struct Mandate {
+    Uuid id;
+    EventId granted;
+    size_t person = 0;
+    bool to_spend = true, revoked = false, replaced = false;
+    int64_t from = 0, until = 0, day = 0, total = 0;
+    std::vector<size_t> only;  // accounts; none: any
+  };
+  static constexpr size_t kNone = ~size_t{0};
   struct Posted {
     Uuid id;
     size_t debit = 0, credit = 0;
@@ -99,6 +132,8 @@ class RandomLedger {
     uint64_t kind = 0;
     uint64_t state = 0;  // of a hold; 0: it moved value
     bool correction = false;
+    int64_t opened = 0;
+    size_t spender = kNone, mandate = kNone;  // in people_, in mandates_
   };
   // What an entry says besides its accounts and amount.
   struct Form {
@@ -107,6 +142,8 @@ class RandomLedger {
     Uuid pending, corrects;
     bool linked = false;
     Uuid id;  // zero: a new one
+    size_t mandate = kNone;  // under which an agent asks; none: whoever may
+    bool by_owner = false;   // the owner itself asks
   };
 
   uint64_t Below(uint64_t end) { return engine_() % end; }
@@ -130,12 +167,37 @@ class RandomLedger {
   void Correct();
   void Change();
   void Expire();
+  void Govern();
+  void Attest(size_t person, uint64_t level, int64_t until);
+  void Grant(size_t person);
+  void SetLimit(uint64_t level, int64_t limit);
+  // Whether a lie about who may pay was told instead of a transfer.
+  bool LieAboutPaying(size_t from, size_t to);
+  bool LieUnderMandate(size_t mandate, size_t from, size_t to, int64_t amount);
+
+  int64_t& Spent(const Uuid& key, const std::string& asset, int64_t time, bool in_all);
+  void Spend(size_t person, size_t mandate, const std::string& asset, int64_t time,
+             int64_t amount);
+  uint64_t LevelOf(const Person& person) const;
+  // What this account can send to that one now, within floor, holds and limit; 0: nothing.
+  int64_t Sendable(size_t from, size_t to);
+  // The same, within the limit of its owner's KYC level alone.
+  int64_t LimitLeft(size_t from, size_t to);
+  // Whether the agent may act under the mandate, its budgets aside.
+  bool InForce(const Mandate& mandate, size_t to) const;
+  // The least of what is left of its budgets.
+  int64_t BudgetLeft(const Mandate& mandate);
+  size_t MandateFor(size_t from, size_t to, int64_t amount, bool ends_hold);
 
   std::mt19937_64 engine_;
   Lie lie_;
   int64_t lied_at_ = -1;
   crypto::KeyPair log_key_, founder_;
   EventId founded_;
+  CooperativeId cooperative_;
+  int64_t limits_[3] = {0, 0, 0};  // of KYC levels 1 and 2
+  std::map<std::tuple<Uuid, std::string, int64_t>, int64_t> spent_;  // day -1: in all
+  std::vector<Mandate> mandates_;
   std::vector<Person> people_;
   std::vector<Account> accounts_;
   std::vector<Posted> posted_;  // that moved value

@@ -156,6 +156,13 @@ void SampleCooperative::Found() {
              .U64(tag::kPrincipalType, 2)
              .Document(Sign(customer_key_, "rochdale.governance.v1.PrincipalRegistration",
                             "{\"name\":\"customer\"}", /*publish=*/false)));
+  crypto::EntryBuilder attested = Entry(kind::kKycAttested, nullptr);
+  Append(attested.Subject(customer_).AuthorisedBy(founded_).U64(tag::kKycLevel, 2)
+             .I64(tag::kExpiresUs, 2 * time_us_)
+             .Document(Sign(founder_, "rochdale.governance.v1.KycAttestation",
+                            Json{{"principalId", customer_.ToString()}, {"level", 2},
+                                 {"expiresUs", absl::StrCat(2 * time_us_)}}
+                                .dump())));
   supply_ = AccountId{NewId("supply")};
   customer_account_ = AccountId{NewId("customer account")};
   for (const bool supply : {true, false}) {

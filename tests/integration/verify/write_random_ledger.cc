@@ -1,5 +1,5 @@
-// Writes the log of a random ledger for programs in other languages, and prints the log's key and
-// the index of the entry that lies (-1: none).
+// Writes the log of a random ledger for programs in other languages, and prints the log's key, the
+// index of the entry that lies (-1: none) and the rule that it breaks ("-": one without a name).
 //   verify_random_ledger DIR SEED [LIE]   LIE: a number of Lie
 //   verify_random_ledger --lies           how many there are, with 0 for none
 #include <cstdio>
@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
   const auto lie = argc > 3 ? static_cast<Lie>(std::atoi(argv[3])) : Lie::kNone;
   const rochdale::verify::RandomLedger ledger(std::strtoull(argv[2], nullptr, 10), 800, lie);
   ledger.Write(argv[1]);
-  std::printf("%s %lld\n", ledger.origin().ToString().c_str(),
-              static_cast<long long>(ledger.lied_at()));
+  const std::string rule = rochdale::verify::RuleOf(lie);
+  std::printf("%s %lld %s\n", ledger.origin().ToString().c_str(),
+              static_cast<long long>(ledger.lied_at()), rule.empty() ? "-" : rule.c_str());
 }
