@@ -1,0 +1,123 @@
+// Every attack of scripts/bench attribution-attacks, small: what pays under the seed's formulas
+// must not pay under the hardened rules. A smaller model and fewer rows than the benchmark's, so
+// the figures are rougher; the bounds leave room for BLAS kernels that round differently.
+#include <catch2/catch.hpp>
+#include <map>
+#include <string>
+
+#include "libs/learning/exact_evaluator.h"
+#include "tests/support/cooperative/play.h"
+
+namespace rochdale::simulated {
+namespace {
+
+constexpr int64_t kRowsPerRound = 500;
+constexpr double kAnything = 0;   // of literal: no claim
+
+const World& SmallWorld() {
+  static const World world = [] {
+    learning::UseOneThread();
+    World made;
+    made.spec = {learning::ModelKind::kMlp, {kPixels, 32, kClasses}};
+    made.rounds = 4;
+    made.seed = 2;
+    Dealing dealing;
+    dealing.pool_rows = 2'000;
+    dealing.spare_rows = 400;
+    dealing.shard_rows = 4'800;
+    made.dealt = Deal(LoadFashion("t10k").value(), dealing, made.seed);
+    return made;
+  }();
+  return world;
+}
+
+History Played(bool hardened, const Attacker& attacker) {
+  auto history = PlayHistory(
+      SmallWorld(), hardened ? HardenedRules(kRowsPerRound) : LiteralRules(kRowsPerRound),
+      HonestShards(SmallWorld()), attacker);
+  REQUIRE(history.ok());
+  return *std::move(history);
+}
+
+const History& Fair(bool hardened, bool with_spare) {
+  static std::map<std::pair<bool, bool>, History> known;
+  const auto [at, added] = known.try_emplace({hardened, with_spare});
+  if (added) at->second = Played(hardened, HonestUse(with_spare));
+  return at->second;
+}
+
+double AdvantageOf(const std::string& name, bool hardened) {
+  const Attack attack = FindAttack(name);
+  return Advantage(attack, Played(hardened, attack.attacker()),
+                   Fair(hardened, attack.against_more_rows));
+}
+
+// That the attack pays at least `literal_min` under the seed's formulas, and at most
+// `hardened_max` under the hardened rules.
+void Check(const std::string& name, double literal_min, double hardened_max) {
+  CAPTURE(name);
+  if (literal_min > 0) CHECK(AdvantageOf(name, false) >= literal_min);
+  CHECK(AdvantageOf(name, true) <= hardened_max);
+}
+
+}  // namespace
+
+TEST_CASE("Every honest agent is paid, and nobody is refused as a copy", "[attacks]") {
+  for (const bool with_spare : {false, true}) {
+    const History& fair = Fair(true, with_spare);
+    CHECK(fair.credits.size() == 6);
+    for (const auto& [principal, credit] : fair.credits) {
+      CAPTURE(principal);
+      CHECK(credit > 0);
+    }
+    for (const PlayedRound& round : fair.rounds) {
+      CHECK(round.lineages == 6);
+      CHECK_FALSE(round.overfit_alarm);
+    }
+  }
+}
+
+TEST_CASE("Breaking and then mending earns less than half", "[attacks]") {
+  Check("churn x10", 1.5, 0.5);
+  Check("churn x10, confederate", 1.5, 0.5);
+  Check("churn x1", 1.05, 0.5);
+  Check("churn x1, confederate", 1.05, 0.5);
+}
+
+TEST_CASE("Copies of one's own update earn nothing more", "[attacks]") {
+  Check("1 copies", 1.2, 1.1);
+  Check("3 copies", 1.5, 1.1);
+  Check("10 copies", 2.0, 1.1);
+  Check("3 near-copies, noise 0.05", 1.5, 1.1);
+  Check("3 near-copies, noise 0.2", 1.5, 1.1);
+}
+
+TEST_CASE("Mixtures and copies of others' updates earn nothing", "[attacks]") {
+  Check("mixture of others", 1.05, 0);
+  Check("3 mixtures of others, noise 0.2", 2.0, 0);
+  Check("late copy of the best, noise 0.1", 1.05, 0);
+  Check("late copy of the best, noise 0.5", 1.05, 0);
+}
+
+TEST_CASE("A longer update earns no more", "[attacks]") {
+  Check("norm x3", 1.4, 1.1);
+  Check("norm x10", 1.6, 0);  // refused by its magnitude
+}
+
+TEST_CASE("Noise earns next to nothing", "[attacks]") {
+  Check("noise farming, 1", kAnything, 0.02);
+  Check("noise farming, 3", kAnything, 0.02);
+}
+
+TEST_CASE("Leaked visible rows and released scores are worth no more than honest rows",
+          "[attacks]") {
+  Check("leaked visible rows", kAnything, 1.1);
+  Check("hill-climbing on released scores", kAnything, 1.1);
+}
+
+TEST_CASE("Several agents of one principal have one weight", "[attacks]") {
+  Check("3 agents of one principal, parts", 1.0, 1.05);
+  Check("3 agents of one principal, orders", 1.4, 1.05);
+}
+
+}  // namespace rochdale::simulated
