@@ -11,6 +11,7 @@ if(CCACHE)
 endif()
 
 option(ROCHDALE_SANITIZE "Comma-separated -fsanitize= list, empty for none" "")
+option(ROCHDALE_DEVICES "Let attribution workers evaluate on torch devices (docs/devices.md)" OFF)
 option(ROCHDALE_LIBFUZZER "Build tests/fuzz as libFuzzer programs (clang only)" OFF)
 
 add_library(rochdale_options INTERFACE)

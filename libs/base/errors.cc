@@ -169,6 +169,8 @@ const std::vector<ReasonInfo>& Reasons() {
        "The shard's lease expired or was taken over; drop the work."},
       {"EVALUATION_RANGE", StatusCode::kFailedPrecondition,
        "Exact evaluation would leave its range; the named layer of the named update is too large."},
+      {"DEVICE_UNFIT", StatusCode::kFailedPrecondition,
+       "The device is not there, lacks memory, or does not compute what the exact evaluator does."},
       {"ROUND_STATE", StatusCode::kFailedPrecondition,
        "The round or run is not in the state that this step needs."},
       {"VALIDATION_POOL_EMPTY", StatusCode::kFailedPrecondition,

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "libs/learning/exact_constants.h"
 #include "libs/learning/vector_clones.h"
 
 #ifdef __FAST_MATH__
@@ -11,23 +12,14 @@
 namespace rochdale::learning {
 namespace {
 
-constexpr double kMagic = 0x1.8p+52;
-constexpr double kLog2E = 0x1.71547652b82fep+0;
-constexpr double kLn2High = 0x1.62e42fefa38p-1;
-constexpr double kLn2Low = 0x1.ef35793c7673p-45;
-constexpr double kExpUnderflow = -700;
-
-// 1 / i!: a division of exact integers, so the nearest binary64.
-constexpr double kExpCoefficients[14] = {
-    1.0,           1.0,           1.0 / 2,         1.0 / 6,         1.0 / 24,
-    1.0 / 120,     1.0 / 720,     1.0 / 5040,      1.0 / 40320,     1.0 / 362880,
-    1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800.0};
-
-// 2 / (2 i + 1), i = 0 .. 10 (the first is not used).
-constexpr double kLogCoefficients[11] = {2.0,      2.0 / 3,  2.0 / 5,  2.0 / 7,  2.0 / 9, 2.0 / 11,
-                                         2.0 / 13, 2.0 / 15, 2.0 / 17, 2.0 / 19, 2.0 / 21};
-
-constexpr double kSqrt2 = 0x1.6a09e667f3bcdp+0;
+using exact::kExpCoefficients;
+using exact::kExpUnderflow;
+using exact::kLn2High;
+using exact::kLn2Low;
+using exact::kLog2E;
+using exact::kLogCoefficients;
+using exact::kMagic;
+using exact::kSqrt2;
 
 template <typename To, typename From>
 inline To BitCast(From from) {

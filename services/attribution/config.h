@@ -27,6 +27,7 @@ struct AttributionOptions {
   std::string worker_ca_file;      // where not plaintext
   std::string worker_server_name;  // name in the certificate, where it is not the endpoint's host
   int workers = 0;                 // processes per run; 0: one per core
+  std::string worker_device = "cpu";     // of every worker: cpu, cuda or cuda:<n>
   int worker_restarts_max = 16;    // of one run
 
   // How often the engine looks while it waits for agents; it is woken by its own runs.

@@ -155,6 +155,7 @@ void LocalProcessLauncher::Reap(const RunId& run, Work& work) {
 pid_t LocalProcessLauncher::Fork(const RunId& run, const std::string& token) {
   std::vector<std::string> arguments = {options_.program, "--endpoint", options_.endpoint(),
                                         "--run", run.ToString(), "--cache-dir", options_.cache_dir};
+  if (options_.device != "cpu") arguments.insert(arguments.end(), {"--device", options_.device});
   if (options_.plaintext) arguments.push_back("--plaintext");
   if (!options_.ca_file.empty()) {
     arguments.insert(arguments.end(), {"--tls-ca", options_.ca_file});

@@ -36,6 +36,7 @@ struct LocalProcessOptions {
   std::string ca_file;
   std::string server_name;
   std::string cache_dir;                   // of blobs, shared by the workers of this launcher
+  std::string device = "cpu";              // where they evaluate
   int processes = 1;                       // per run
   int restarts_max = 16;                   // of processes that failed, per run
 };

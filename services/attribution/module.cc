@@ -31,6 +31,7 @@ LocalProcessOptions LauncherOptions(const AttributionOptions& options,
   local.cache_dir = absl::StrCat(env.data_dir, "/worker-cache");
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   local.processes = options.workers > 0 ? options.workers : cores;
+  local.device = options.worker_device;
   local.restarts_max = options.worker_restarts_max;
   return local;
 }

@@ -23,6 +23,8 @@ absl::StatusOr<config::Outcome> ParseFlags(int argc, const char* const* argv,
              &c.log_http);
   flags.List("witnesses", "witnesses of the log: URL=verifier key,...", &c.witnesses);
   flags.Int("workers", "attribution worker processes; 0: one per core", 0, 256, &c.workers);
+  flags.Text("worker-device", "where workers evaluate: cpu, cuda or cuda:<n> (docs/devices.md)",
+             &c.worker_device);
   c.governance.Add(flags);
   flags.Bool("fsync", "false: a crash of the machine may lose data; for tests", &c.fsync);
   flags.Choice("log-level", "lowest level that is logged", {"debug", "info", "warning", "error"},

@@ -25,6 +25,7 @@ struct StandaloneConfig {
   std::string log_http = "127.0.0.1:0";
   std::vector<std::string> witnesses;
   int64_t workers = 0;
+  std::string worker_device = "cpu";
   governance::GovernanceFlags governance;
   bool fsync = true;
   std::string log_level = "info";

@@ -124,6 +124,7 @@ absl::Status ServeAll(const StandaloneConfig& config, service::Foundations& foun
   attribution_options.worker_plaintext = config.plaintext;
   attribution_options.worker_ca_file = config.tls_certificate;
   attribution_options.workers = static_cast<int>(config.workers);
+  attribution_options.worker_device = config.worker_device;
   const auto attribution_module =
       attribution::AttributionModule::Make(attribution_options, environment("attribution"));
   run_tokens.Set(&attribution_module->run_tokens());

@@ -84,7 +84,7 @@ absl::StatusOr<ShardLosses> RunEvaluation::EvaluateMasks(const RunPart& part,
   learning::EvaluationOptions options;
   options.violation = &violation;
   absl::StatusOr<learning::LossMatrix> matrix =
-      learning::EvaluateCoalitions(spec_.model, base_, updates, masks, rows, options);
+      evaluator_.EvaluateCoalitions(spec_.model, base_, updates, masks, rows, options);
   ShardLosses result;
   if (matrix.ok()) {
     result.losses = std::move(matrix->losses);
@@ -116,7 +116,7 @@ absl::StatusOr<ShardLosses> RunEvaluation::EvaluateCheckpoints(const RunPart& pa
   learning::EvaluationOptions options;
   options.violation = &violation;
   absl::StatusOr<learning::LossMatrix> matrix =
-      learning::EvaluateCheckpoints(spec_.model, candidates, rows, options);
+      evaluator_.EvaluateCheckpoints(spec_.model, candidates, rows, options);
   ShardLosses result;
   if (matrix.ok()) {
     result.losses = std::move(matrix->losses);

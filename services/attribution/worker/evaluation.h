@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "libs/learning/dataset.h"
+#include "libs/learning/evaluator.h"
 #include "libs/learning/grid.h"
 #include "services/attribution/run_spec.h"
 
@@ -31,7 +32,9 @@ struct ShardLosses {
 class RunEvaluation {
  public:
   using Blobs = std::function<absl::StatusOr<std::string>(const crypto::Digest&)>;
-  RunEvaluation(RunSpec spec, Blobs blobs) : spec_(std::move(spec)), blobs_(std::move(blobs)) {}
+  // `evaluator` outlives this.
+  RunEvaluation(RunSpec spec, Blobs blobs, learning::Evaluator& evaluator)
+      : spec_(std::move(spec)), blobs_(std::move(blobs)), evaluator_(evaluator) {}
 
   // BAD_REQUEST where the shard is not of this run; errors of blobs and of their contents.
   absl::StatusOr<ShardLosses> Evaluate(const ShardRange& shard);
@@ -48,6 +51,7 @@ class RunEvaluation {
 
   const RunSpec spec_;
   const Blobs blobs_;
+  learning::Evaluator& evaluator_;
   learning::GridVector base_;
   std::map<int, learning::GridVector> updates_;  // weighted
   std::optional<crypto::Digest> rows_of_;

@@ -6,6 +6,7 @@
 
 #include "libs/learning/exact_evaluator.h"
 #include "libs/rpc/channel.h"
+#include "services/attribution/worker/device.h"
 #include "services/attribution/worker/worker.h"
 
 namespace rochdale::attribution {
@@ -13,6 +14,8 @@ namespace {
 
 int Main(int argc, char** argv) {
   std::string endpoint;
+  std::string device = "cpu";
+  int64_t device_memory_mib = 2'048;
   rpc::ChannelOptions channel_options;
   WorkerOptions options;
   options.cache_dir = "/tmp/rochdale-worker-cache";
@@ -22,6 +25,9 @@ int Main(int argc, char** argv) {
   flags.Text("endpoint", "host:port of the attribution service", &endpoint);
   flags.Text("run", "id of the run", &options.run);
   flags.Text("cache-dir", "where blobs are kept between runs", &options.cache_dir);
+  flags.Text("device", "where to evaluate: cpu, cuda or cuda:<n> (docs/devices.md)", &device);
+  flags.Int("device-memory-mib", "memory of the device for one evaluation, MiB", 64, 1'000'000,
+            &device_memory_mib);
   flags.Bool("plaintext", "connect without TLS (loopback only)", &channel_options.plaintext);
   flags.Text("tls-ca", "file with the roots that the server's certificate must chain to",
              &channel_options.ca_file);
@@ -44,7 +50,12 @@ int Main(int argc, char** argv) {
     std::cerr << channel.status().message() << "\n";
     return EX_CONFIG;
   }
-  const absl::Status status = RunWorker(*std::move(channel), options);
+  const auto evaluator = OpenEvaluator(device, device_memory_mib << 20);
+  if (!evaluator.ok()) {
+    std::cerr << evaluator.status().message() << "\n";
+    return EX_CONFIG;
+  }
+  const absl::Status status = RunWorker(*std::move(channel), **evaluator, options);
   if (status.ok()) return EX_OK;
   std::cerr << "worker of run " << options.run << ": " << status.ToString() << "\n";
   return EX_TEMPFAIL;

@@ -233,16 +233,18 @@ absl::Status WorkOn(Session& session, RunEvaluation& evaluation, const v1::Shard
 
 }  // namespace
 
-absl::Status RunWorker(std::shared_ptr<grpc::Channel> channel, const WorkerOptions& options) {
+absl::Status RunWorker(std::shared_ptr<grpc::Channel> channel, learning::Evaluator& evaluator,
+                       const WorkerOptions& options) {
   Session session(std::move(channel), options);
   const absl::StatusOr<v1::StartSessionResponse> started = session.Start();
   if (ReasonOf(started.status()) == "ROUND_STATE") return absl::OkStatus();  // it has ended
   RETURN_IF_ERROR(started.status());
   ASSIGN_OR_RETURN(RunSpec spec, ParseRunSpec(started->spec()));
   ASSIGN_OR_RETURN(BlobCache cache, BlobCache::Open(options.cache_dir, options.cache_bytes_max));
-  RunEvaluation evaluation(std::move(spec), [&](const crypto::Digest& sha256) {
+  const auto blobs = [&](const crypto::Digest& sha256) {
     return cache.Get(sha256, [&] { return session.Download(sha256); });
-  });
+  };
+  RunEvaluation evaluation(std::move(spec), blobs, evaluator);
   const absl::Duration lease = absl::Milliseconds(started->lease_ms());
   absl::Duration pause = options.idle_min;
   while (true) {

@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "libs/config/flags.h"
+#include "libs/learning/evaluator.h"
 
 namespace grpc {
 class Channel;
@@ -27,6 +28,7 @@ struct WorkerOptions {
 
 // OK once the run has ended (also where it had ended before). Anything else is a failure of this
 // worker; its shard, if it had one, is given back or its lease runs out.
-absl::Status RunWorker(std::shared_ptr<grpc::Channel> channel, const WorkerOptions& options);
+absl::Status RunWorker(std::shared_ptr<grpc::Channel> channel, learning::Evaluator& evaluator,
+                       const WorkerOptions& options);
 
 }  // namespace rochdale::attribution

@@ -61,9 +61,9 @@ class HandWorker {
   }
   // The true losses, from blobs that the service gives to this session.
   std::string Evaluate(const v1::Shard& shard) {
-    RunEvaluation evaluation(spec_, [&](const crypto::Digest& sha256) {
-      return Download(sha256.ToString());
-    });
+    learning::HostEvaluator evaluator;
+    const auto blobs = [&](const crypto::Digest& sha256) { return Download(sha256.ToString()); };
+    RunEvaluation evaluation(spec_, blobs, evaluator);
     const auto result =
         evaluation.Evaluate({shard.part(), shard.row_begin(), shard.row_end(),
                              shard.candidate_begin(), shard.candidate_end()});

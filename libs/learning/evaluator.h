@@ -1,0 +1,42 @@
+// Who evaluates exactly: the machine's processors (HostEvaluator) or a device of torch's
+// (device_evaluator.h). All give the same integers.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "libs/learning/exact_evaluator.h"
+
+namespace rochdale::learning {
+
+// The functions of the same names in exact_evaluator.h say what is computed. Not thread-safe.
+class Evaluator {
+ public:
+  virtual ~Evaluator() = default;
+  virtual absl::StatusOr<LossMatrix> EvaluateCoalitions(const ModelSpec& spec, GridSpan base,
+                                                        absl::Span<const GridSpan> updates,
+                                                        absl::Span<const uint64_t> masks, Rows rows,
+                                                        const EvaluationOptions& options = {}) = 0;
+  virtual absl::StatusOr<LossMatrix> EvaluateCheckpoints(const ModelSpec& spec,
+                                                         absl::Span<const GridSpan> candidates,
+                                                         Rows rows,
+                                                         const EvaluationOptions& options = {}) = 0;
+};
+
+class HostEvaluator final : public Evaluator {
+ public:
+  absl::StatusOr<LossMatrix> EvaluateCoalitions(const ModelSpec& spec, GridSpan base,
+                                                absl::Span<const GridSpan> updates,
+                                                absl::Span<const uint64_t> masks, Rows rows,
+                                                const EvaluationOptions& options = {}) override {
+    return learning::EvaluateCoalitions(spec, base, updates, masks, rows, options);
+  }
+  absl::StatusOr<LossMatrix> EvaluateCheckpoints(const ModelSpec& spec,
+                                                 absl::Span<const GridSpan> candidates, Rows rows,
+                                                 const EvaluationOptions& options = {}) override {
+    return learning::EvaluateCheckpoints(spec, candidates, rows, options);
+  }
+};
+
+}  // namespace rochdale::learning
