@@ -79,16 +79,14 @@ TEST_CASE("Every honest agent is paid, and nobody is refused as a copy", "[attac
 
 TEST_CASE("Breaking and then mending earns less than half", "[attacks]") {
   Check("churn x10", 1.5, 0.5);
-  Check("churn x10, confederate", 1.5, 0.5);
   Check("churn x1", 1.05, 0.5);
-  Check("churn x1, confederate", 1.05, 0.5);
+  Check("churn x1 with a confederate", 1.05, 0.5);
 }
 
 TEST_CASE("Copies of one's own update earn nothing more", "[attacks]") {
   Check("1 copies", 1.2, 1.1);
   Check("3 copies", 1.5, 1.1);
   Check("10 copies", 2.0, 1.1);
-  Check("3 near-copies, noise 0.05", 1.5, 1.1);
   Check("3 near-copies, noise 0.2", 1.5, 1.1);
 }
 
@@ -96,7 +94,6 @@ TEST_CASE("Mixtures and copies of others' updates earn next to nothing", "[attac
   Check("mixture of others", 1.05, 0);
   Check("3 mixtures of others, noise 0.2", 2.0, 0);
   Check("late copy of the best, noise 0.1", 1.05, 0);
-  Check("late copy of the best, noise 0.5", 1.05, 0.05);
 }
 
 TEST_CASE("A longer update earns no more", "[attacks]") {
@@ -105,8 +102,8 @@ TEST_CASE("A longer update earns no more", "[attacks]") {
 }
 
 TEST_CASE("Noise earns next to nothing", "[attacks]") {
-  Check("noise farming, 1", kAnything, 0.02);
-  Check("noise farming, 3", kAnything, 0.02);
+  Check("noise farming by 1", kAnything, 0.02);
+  Check("noise farming by 3", kAnything, 0.02);
 }
 
 TEST_CASE("Leaked visible rows and released scores are worth no more than honest rows",
@@ -116,6 +113,7 @@ TEST_CASE("Leaked visible rows and released scores are worth no more than honest
 }
 
 TEST_CASE("Several agents of one principal have one weight", "[attacks]") {
+  Check("split into 3 of one principal", 1.15, 1.05);
   Check("3 agents of one principal, parts", 1.0, 1.05);
   Check("3 agents of one principal, orders", 1.4, 1.05);
 }

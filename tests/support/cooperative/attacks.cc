@@ -80,21 +80,19 @@ MakeAttacker Mixtures(int identities, double noise) {
   });
 }
 
-// One update cut by coordinates into k parts, each stretched to the length of the whole, with
-// noise over all coordinates.
-MakeAttacker Split(int parts, double noise) {
+// One update cut by coordinates into k parts, each stretched to the length of the whole.
+MakeAttacker Split(int parts, bool one_principal) {
   return Always([=](const Sight& sight) {
     const Delta whole = sight.TrainOn(sight.own);
     const double norm = Norm(whole);
     std::mt19937_64 random(sight.seed);
     std::vector<Delta> deltas(parts, Delta(whole.size(), 0.0f));
     for (size_t i = 0; i < whole.size(); ++i) deltas[random() % parts][i] = whole[i];
-    for (int i = 0; i < parts; ++i) {
-      const double length = Norm(deltas[i]);
-      if (length > 0) deltas[i] = Scaled(std::move(deltas[i]), norm / length);
-      if (noise > 0) deltas[i] = Noisy(deltas[i], noise, sight.seed + i);
+    for (Delta& delta : deltas) {
+      const double length = Norm(delta);
+      if (length > 0) delta = Scaled(std::move(delta), norm / length);
     }
-    return Identities(std::move(deltas));
+    return one_principal ? OnePrincipal(std::move(deltas)) : Identities(std::move(deltas));
   });
 }
 
@@ -126,13 +124,30 @@ MakeAttacker CopyTheBest(double noise) {
   });
 }
 
-// Its own work, moved towards what the others agree on.
-MakeAttacker OwnAndMean(double part) {
-  return Always([=](const Sight& sight) {
+// Its own work, moved as far again towards what the others agree on.
+MakeAttacker OwnAndMean() {
+  return Always([](const Sight& sight) {
     const Delta own = sight.TrainOn(sight.own);
     const Delta mean = Mean(sight.honest);
-    return Identities({Plus(own, mean, part * Norm(own) / Norm(mean))});
+    return Identities({Plus(own, mean, Norm(own) / Norm(mean))});
   });
+}
+
+// Its own work, moved half as far along the last round's step, which every member can see.
+MakeAttacker OwnAndLastStep() {
+  return []() -> Attacker {
+    return [before = Delta()](const Sight& sight) mutable {
+      Delta own = sight.TrainOn(sight.own);
+      Delta now = learning::F32FromGrid(sight.base);
+      if (!before.empty()) {
+        const Delta step = Plus(now, before, -1);
+        const double length = Norm(step);
+        if (length > 0) own = Plus(own, step, 0.5 * Norm(own) / length);
+      }
+      before = std::move(now);
+      return Identities({std::move(own)});
+    };
+  };
 }
 
 MakeAttacker LeakedRows() {
@@ -202,32 +217,33 @@ std::vector<Attack> AllAttacks() {
     all.push_back({std::move(name), std::move(attacker)});
     return all.back();
   };
-  for (const double strength : {10.0, 1.0}) {
-    for (const bool confederate : {false, true}) {
-      Attack& churn = add(absl::StrCat("churn x", strength, confederate ? ", confederate" : ""),
-                          Churn(strength, confederate));
-      churn.mean_max = churn.seed_max = 0.5;
-    }
-  }
+  const auto add_churn = [&](std::string name, double strength, bool confederate) {
+    Attack& churn = add(std::move(name), Churn(strength, confederate));
+    churn.mean_max = churn.seed_max = 0.5;
+  };
+  add_churn("churn x10", 10, false);
+  add_churn("churn x1", 1, false);
+  add_churn("churn x1 with a confederate", 1, true);
+  // All but those "of one principal" are identities that nothing in the registry ties together.
   for (const int copies : {1, 3, 10}) add(absl::StrCat(copies, " copies"), Copies(copies, 0));
-  for (const double noise : {0.05, 0.2, 0.5, 1.0}) {
+  for (const double noise : {0.2, 0.5, 1.0}) {
     add(absl::StrCat("3 near-copies, noise ", noise), Copies(3, noise));
   }
   add("mixture of others", Mixtures(1, 0));
   add("3 mixtures of others, noise 0.2", Mixtures(3, 0.2));
-  add("split into 3", Split(3, 0));
-  add("split into 3, noise 1", Split(3, 1.0));
-  add("split into 10", Split(10, 0));
+  add("split into 3 of one principal", Split(3, true));
+  add("split into 3", Split(3, false));
+  add("split into 10", Split(10, false));
   add("norm x3", Inflate(3));
   add("norm x10", Inflate(10));
   for (const int identities : {1, 3}) {
-    Attack& noise = add(absl::StrCat("noise farming, ", identities), NoiseFarm(identities));
+    Attack& noise = add(absl::StrCat("noise farming by ", identities), NoiseFarm(identities));
     noise.mean_max = noise.seed_max = 0.02;
     noise.against_honest_agent = true;
   }
   add("late copy of the best, noise 0.1", CopyTheBest(0.1));
-  add("late copy of the best, noise 0.5", CopyTheBest(0.5));
-  add("late own work and mean of others", OwnAndMean(1.0));
+  add("late: own work and the others' mean", OwnAndMean());
+  add("own work and the last step", OwnAndLastStep());
   add("leaked visible rows", LeakedRows()).against_more_rows = true;
   add("hill-climbing on released scores", HillClimb(0.3));
   add("3 agents of one principal, parts", Always([](const Sight& sight) {
