@@ -1,0 +1,265 @@
+// How near the evaluation of candidates comes to the machine's limits, beside a plain PyTorch loop
+// and pyDVL on the same work. All figures are ratios within one run: the contenders take turns, and
+// each counts by its best turn.
+// Usage: bench_attribution [--quick]
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "libs/learning/exact_evaluator.h"
+#include "libs/learning/fast_evaluator.h"
+#include "libs/learning/shapley.h"
+#include "tests/bench/attribution/games.h"
+#include "tests/bench/attribution/plain.h"
+#include "tests/bench/attribution/processes.h"
+#include "tests/bench/attribution/workers.h"
+#include "tests/bench/ledger/figures.h"
+
+namespace rochdale::bench {
+namespace {
+
+constexpr int kCandidates = 32;
+constexpr int kContributors = 10;
+
+[[noreturn]] void Fail(const std::string& what) {
+  std::fprintf(stderr, "%s\n", what.c_str());
+  std::exit(1);
+}
+
+// The rows of one process of several.
+learning::Rows Share(learning::Rows rows, int process, int processes) {
+  const int64_t begin = rows.count() * process / processes;
+  return rows.Slice(begin, rows.count() * (process + 1) / processes - begin);
+}
+
+void Fast(const Game& game, learning::Rows rows) {
+  if (!learning::FastEvaluateCoalitions(game.spec, game.base, game.UpdateSpans(), game.masks, rows)
+           .ok()) {
+    Fail("the fast evaluator failed");
+  }
+}
+
+void Exact(const Game& game, learning::Rows rows) {
+  if (!learning::EvaluateCoalitions(game.spec, game.base, game.UpdateSpans(), game.masks, rows)
+           .ok()) {
+    Fail("the exact evaluator failed");
+  }
+}
+
+// Every candidate on its own, sharing nothing with the others.
+void ExactSeparately(const Game& game, learning::Rows rows) {
+  for (const uint64_t mask : game.masks) {
+    const auto parameters = learning::ApplyUpdates(game.base, game.UpdateSpans(), mask);
+    if (!learning::EvaluateCheckpoints(game.spec, {parameters}, rows).ok()) Fail("evaluation");
+  }
+}
+
+void Plain(const Game& game, learning::Rows rows) {
+  for (const uint64_t mask : game.masks) {
+    PlainF64(game.spec, learning::ApplyUpdates(game.base, game.UpdateSpans(), mask), rows);
+  }
+}
+
+class Bench {
+ public:
+  explicit Bench(bool quick)
+      : rows_(quick ? 2'000 : 10'000), turns_(quick ? 2 : 7), coalition_rows_(quick ? 256 : 1'000) {
+    folder_ = std::filesystem::temp_directory_path() / absl::StrCat("bench-attribution-", getpid());
+    std::filesystem::create_directories(folder_);
+    for (const auto& [name, kind] : kinds_) games_[name] = Candidates(kind, kCandidates, rows_);
+    coalitions_ = Coalitions(kContributors, coalition_rows_);
+    for (const char* name : {"dense", "last-layer", "rank-8"}) {
+      WriteForTorch(folder_, name, games_[name]);
+    }
+  }
+  ~Bench() { std::filesystem::remove_all(folder_); }
+
+  void Measure() {
+    for (const int threads : {1, Cores()}) {
+      loops_.push_back(std::make_unique<Peer>(TorchCommand(threads, "")));
+    }
+    doubles_ = std::make_unique<Peer>(TorchCommand(Cores(), "f64"));
+    for (int turn = 0; turn < turns_; ++turn) {
+      std::fprintf(stderr, "turn %d of %d\n", turn + 1, turns_);
+      Turn();
+    }
+    MeasureScaling();
+  }
+
+  void Report(Figures& figures) {
+    const double candidate_rows = double(kCandidates) * rows_;
+    auto rate = [&](const std::string& what) { return candidate_rows / best_.at(what); };
+    auto gflops = [&](const std::string& what) {
+      return games_["dense"].Flops() / best_.at(what) * 1e-9;
+    };
+    figures.Add({"dense candidates, f32, all cores", gflops("fast dense"), "Gflop/s",
+                 "sgemm of the same binary on all cores", rate_["sgemm"] * 1e-9, 0.85});
+    figures.Add({"dense candidates, exact, all cores", gflops("exact dense"), "Gflop/s",
+                 "dgemm of the same binary on all cores", rate_["dgemm"] * 1e-9, {}});
+    const std::string loop = "PyTorch loop, the better of one and all threads";
+    for (const auto& [name, target] :
+         std::map<std::string, double>{{"dense", 1.0}, {"last-layer", 30}, {"rank-8", 3}}) {
+      figures.Add({absl::StrCat(name, " candidates, f32"), rate("fast " + name), "rows/s", loop,
+                   rate("torch " + name), target});
+    }
+    for (const char* name : {"dense", "last-layer", "rank-8"}) {
+      figures.Add({absl::StrCat(name, " candidates, exact"), rate(absl::StrCat("exact ", name)),
+                   "rows/s", "PyTorch loop in f32", rate(absl::StrCat("torch ", name)), {}});
+    }
+    figures.Add({"dense candidates, exact, beside f64", rate("exact dense"), "rows/s",
+                 "PyTorch loop in f64, all threads", rate("torch f64 dense"), {}});
+    for (const char* name : {"last-layer", "few-units", "one-percent"}) {
+      figures.Add({absl::StrCat(name, " candidates, exact, shared"),
+                   rate(absl::StrCat("exact ", name)), "rows/s", "dense candidates, exact",
+                   rate("exact dense"), {}});
+    }
+    figures.Add({"time of the exact evaluator", best_["one exact"], "s", "of f32",
+                 best_["one fast"], 2.3, true});
+    figures.Add({"time of the exact evaluator, beside f64", best_["one exact"], "s",
+                 "of plain f64", best_["one plain"], 1.1, true});
+    figures.Add({"exact Shapley for 10 contributors", 1 / best_["shapley"], "games/s",
+                 "1,024 separate evaluations", 1 / best_["separate"], 2.5});
+    figures.Add({"worker processes on 2 cores", 1 / best_["workers 2"], "runs/s", "on one",
+                 1 / best_["workers 1"], 1.9});
+  }
+
+ private:
+  std::vector<std::string> TorchCommand(int threads, const char* kind) const {
+    const std::string count = absl::StrCat(threads);
+    return {"/usr/bin/env", "OPENBLAS_NUM_THREADS=" + count, "OMP_NUM_THREADS=" + count,
+            "OMP_WAIT_POLICY=passive", "/usr/bin/python3",
+            ROCHDALE_BENCH_FOLDER "/torch_loop.py", folder_, count, kind};
+  }
+
+  void Count(const std::string& what, double seconds) {
+    const auto [at, added] = best_.try_emplace(what, seconds);
+    if (!added) at->second = std::min(at->second, seconds);
+  }
+  void CountRate(const std::string& what, double rate) {
+    rate_[what] = std::max(rate_[what], rate);
+  }
+  double OnAllCores(const std::function<void(const Game&, learning::Rows)>& evaluate,
+                    const Game& game) {
+    const int cores = Cores();
+    return ParallelSeconds(cores, [&](int i) { evaluate(game, Share(game.rows, i, cores)); });
+  }
+  void CountTorch(Peer& loop, const std::string& name, const std::string& as) {
+    for (const int64_t batch : {rows_, int64_t{1'000}}) {
+      const std::string answer = loop.Ask(absl::StrCat(name, " ", batch));
+      const std::vector<std::string> words = absl::StrSplit(answer, ' ');
+      double seconds = 0, total = 0;
+      if (words.size() != 2 || !absl::SimpleAtod(words[0], &seconds) ||
+          !absl::SimpleAtod(words[1], &total)) {
+        Fail("the PyTorch loop gave no figure; is python3-torch installed?");
+      }
+      CheckSameWork(name, total);
+      Count(as, seconds);
+    }
+  }
+  // The loop has evaluated what we evaluate.
+  void CheckSameWork(const std::string& name, double total) {
+    const Game& game = games_[name];
+    auto [at, added] = totals_.try_emplace(name, 0.0);
+    if (added) {
+      const auto losses = learning::FastEvaluateCoalitions(
+          game.spec, game.base, game.UpdateSpans(), game.masks, game.rows);
+      for (const float loss : *losses) at->second += loss;
+      at->second /= static_cast<double>(game.rows.count());
+    }
+    if (std::abs(total - at->second) > 1e-4 * kCandidates) {
+      Fail(absl::StrCat("the PyTorch loop found ", total, " where we found ", at->second));
+    }
+  }
+
+  void Turn() {
+    const int cores = Cores();
+    double flops = GemmF32();
+    CountRate("sgemm", cores * flops / ParallelSeconds(cores, [](int) { GemmF32(); }));
+    for (const char* name : {"dense", "last-layer", "rank-8"}) {
+      Count(absl::StrCat("fast ", name), OnAllCores(Fast, games_[name]));
+      for (auto& loop : loops_) CountTorch(*loop, name, absl::StrCat("torch ", name));
+    }
+    flops = GemmF64();
+    CountRate("dgemm", cores * flops / ParallelSeconds(cores, [](int) { GemmF64(); }));
+    for (const auto& [name, kind] : kinds_) {
+      Count(absl::StrCat("exact ", name), OnAllCores(Exact, games_[name]));
+    }
+    CountTorch(*doubles_, "dense", "torch f64 dense");
+    const Game& dense = games_["dense"];
+    const learning::Rows some = Share(dense.rows, 0, 4);
+    Count("one exact", ParallelSeconds(1, [&](int) { Exact(dense, some); }));
+    Count("one fast", ParallelSeconds(1, [&](int) { Fast(dense, some); }));
+    Count("one plain", ParallelSeconds(1, [&](int) { Plain(dense, some); }));
+    if (turn_++ < 3) {
+      Count("shapley", ParallelSeconds(1, [&](int) { Shapley(); }));
+      Count("separate",
+            ParallelSeconds(1, [&](int) { ExactSeparately(coalitions_, coalitions_.rows); }));
+    }
+  }
+
+  void Shapley() {
+    const auto losses = learning::EvaluateCoalitions(
+        coalitions_.spec, coalitions_.base, coalitions_.UpdateSpans(), coalitions_.masks,
+        coalitions_.rows);
+    if (!losses.ok() ||
+        !learning::EstimateGame(kContributors, coalition_rows_, losses->losses).ok()) {
+      Fail("the game failed");
+    }
+  }
+
+  void MeasureScaling() {
+    const Game game = Coalitions(kContributors, 4 * coalition_rows_);
+    WorkerRun run(game);
+    for (int turn = 0; turn < turns_; ++turn) {
+      for (const int processes : {1, 2}) {
+        Count(absl::StrCat("workers ", processes), run.Seconds(processes));
+      }
+    }
+  }
+
+  const std::map<std::string, Kind> kinds_ = {{"dense", Kind::kDense},
+                                              {"last-layer", Kind::kLastLayer},
+                                              {"rank-8", Kind::kRank8},
+                                              {"few-units", Kind::kFewUnits},
+                                              {"one-percent", Kind::kOnePercent}};
+  const int64_t rows_;
+  const int turns_;
+  const int64_t coalition_rows_;
+  int turn_ = 0;
+  std::filesystem::path folder_;
+  std::map<std::string, Game> games_;
+  Game coalitions_;
+  std::map<std::string, double> best_;   // seconds
+  std::map<std::string, double> rate_;   // operations a second
+  std::map<std::string, double> totals_;
+  std::vector<std::unique_ptr<Peer>> loops_;
+  std::unique_ptr<Peer> doubles_;
+};
+
+}  // namespace
+}  // namespace rochdale::bench
+
+int main(int argc, char** argv) {
+  const bool quick = argc > 1 && std::strcmp(argv[1], "--quick") == 0;
+  if (argc > 2 || (argc == 2 && !quick)) {
+    std::fprintf(stderr, "usage: bench_attribution [--quick]\n");
+    return 2;
+  }
+  rochdale::learning::UseOneThread();
+  rochdale::bench::Figures figures;
+  rochdale::bench::Bench bench(quick);
+  bench.Measure();
+  bench.Report(figures);
+  std::printf("%s\n", figures.Json().c_str());
+  return 0;
+}
