@@ -111,6 +111,11 @@ absl::Status CheckRows(Rows rows, const ModelSpec& spec) {
       return Invalid(absl::StrCat("label ", r, " is no class of the model"));
     }
   }
+  if (spec.kind == ModelKind::kCharacterTransformer) {
+    for (const uint8_t character : rows.inputs) {
+      if (character >= spec.classes()) return Invalid("a character is not of the vocabulary");
+    }
+  }
   return absl::OkStatus();
 }
 

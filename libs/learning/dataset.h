@@ -1,5 +1,5 @@
 // Labelled rows: probes and validation pools. On the wire a safetensors file of two tensors:
-//   "inputs" U8 [N, D]   pixel p means p / 256
+//   "inputs" U8 [N, D]   pixel p means p / 256; of a character transformer, characters
 //   "labels" U8 or I64 [N], 0 <= label < classes
 #pragma once
 
@@ -43,7 +43,7 @@ absl::StatusOr<Dataset> ParseDataset(absl::string_view safetensors, const ModelS
 // Labels are written as U8 where all are below 256, else as I64; inputs first.
 std::string SerializeDataset(Rows rows);
 
-// PROBE_INVALID unless the rows fit the spec (dimension, labels, at least one row).
+// PROBE_INVALID unless the rows fit the spec (dimension, labels, characters, at least one row).
 absl::Status CheckRows(Rows rows, const ModelSpec& spec);
 
 // The rows at these indices, in this order. Every index is in range.

@@ -3,8 +3,10 @@
 #include <cblas.h>
 
 #include "libs/base/status_macros.h"
+#include "libs/learning/candidate_checks.h"
 #include "libs/learning/exact_math.h"
 #include "libs/learning/shared_evaluation.h"
+#include "libs/learning/staged_evaluation.h"
 
 namespace rochdale::learning {
 namespace {
@@ -34,6 +36,13 @@ absl::StatusOr<LossMatrix> EvaluateCoalitions(const ModelSpec& spec, GridSpan ba
                                               const EvaluationOptions& options) {
   RETURN_IF_ERROR(CheckInputs(spec, rows));
   LossMatrix matrix = EmptyMatrix(masks.size(), rows.count());
+  if (IsStaged(spec.kind)) {
+    RETURN_IF_ERROR(CheckCoalitions(spec, base, updates, masks));
+    auto coalition = [&](int64_t c) { return ApplyUpdates(base, updates, masks[c]); };
+    RETURN_IF_ERROR(StagedLosses(spec, rows, options, matrix.candidates, coalition,
+                                 matrix.losses.data()));
+    return matrix;
+  }
   SharedEvaluation<double> evaluation(spec, rows, options);
   RETURN_IF_ERROR(
       evaluation.RunCoalitions(base, updates, masks, LossSink(spec, rows, matrix)));
@@ -45,6 +54,15 @@ absl::StatusOr<LossMatrix> EvaluateCheckpoints(const ModelSpec& spec,
                                                const EvaluationOptions& options) {
   RETURN_IF_ERROR(CheckInputs(spec, rows));
   LossMatrix matrix = EmptyMatrix(candidates.size(), rows.count());
+  if (IsStaged(spec.kind)) {
+    RETURN_IF_ERROR(CheckCheckpoints(spec, candidates));
+    auto checkpoint = [&](int64_t c) {
+      return GridVector(candidates[c].begin(), candidates[c].end());
+    };
+    RETURN_IF_ERROR(StagedLosses(spec, rows, options, matrix.candidates, checkpoint,
+                                 matrix.losses.data()));
+    return matrix;
+  }
   SharedEvaluation<double> evaluation(spec, rows, options);
   RETURN_IF_ERROR(evaluation.RunCheckpoints(candidates, LossSink(spec, rows, matrix)));
   return matrix;
@@ -54,6 +72,11 @@ absl::StatusOr<int64_t> CountCorrect(const ModelSpec& spec, GridSpan parameters,
                                      const EvaluationOptions& options) {
   RETURN_IF_ERROR(CheckInputs(spec, rows));
   int64_t correct = 0;
+  if (IsStaged(spec.kind)) {
+    RETURN_IF_ERROR(CheckCheckpoints(spec, {parameters}));
+    RETURN_IF_ERROR(StagedCorrect(spec, rows, options, parameters, &correct));
+    return correct;
+  }
   auto sink = [&](int64_t, int64_t first, int n, const double* logits) {
     for (int r = 0; r < n; ++r) {
       int best = 0;

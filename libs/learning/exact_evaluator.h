@@ -6,7 +6,9 @@
 // order, as long as for every layer
 //     max_j |W_j|_1 * max |h| + max_j |b_j| < 2^17                                      (range)
 // where W_j is row j of the weight and max |h| is over the rows evaluated. A candidate that fails
-// it is an EVALUATION_RANGE error, never a wrong number. Logits are not rounded.
+// it is an EVALUATION_RANGE error, never a wrong number. Logits are not rounded. Convolutions are
+// sums of products like any layer's; what a character transformer rounds and checks besides stands
+// in docs/evidence.md, too.
 //
 // Thread-safe: no state. Uses one thread provided OPENBLAS_NUM_THREADS=1 or UseOneThread() was
 // called; the result does not depend on it.
@@ -43,7 +45,7 @@ struct LossMatrix {
 // any of the rows. Does not depend on batching.
 struct RangeViolation {
   int64_t candidate = 0;   // index in masks (or in the list of candidates)
-  std::string layer;       // "2": the module of model.h
+  std::string layer;       // "2": the module of model.h; "blocks.0.attention" of a transformer
 };
 
 struct EvaluationOptions {

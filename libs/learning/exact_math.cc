@@ -1,6 +1,7 @@
 #include "libs/learning/exact_math.h"
 
 #include <cstring>
+#include <vector>
 
 #include "libs/learning/exact_constants.h"
 #include "libs/learning/vector_clones.h"
@@ -90,6 +91,32 @@ void SumExponentials(double* logits, int64_t stride, int classes, int n, const d
   }
 }
 
+// One key's line of scores from position `from` on; the largest score so far of every position.
+ROCHDALE_VECTOR_CLONES
+void ScaleScores(double* scores, int from, int n, double scale, double* top) {
+  for (int t = from; t < n; ++t) {
+    const double a = scores[t] * scale;
+    scores[t] = a;
+    top[t] = a > top[t] ? a : top[t];
+  }
+}
+
+ROCHDALE_VECTOR_CLONES
+void SumScores(double* scores, int from, int n, const double* top, double* sum) {
+  for (int t = from; t < n; ++t) {
+    const double e = Exp(scores[t] - top[t]);
+    scores[t] = e;
+    sum[t] = sum[t] + e;
+  }
+}
+
+ROCHDALE_VECTOR_CLONES
+void DivideScores(double* scores, int from, int n, const double* sum) {
+  constexpr double kRound = 0x1.8p+36;  // its last bit is 2^-16
+  for (int t = 0; t < from; ++t) scores[t] = 0;
+  for (int t = from; t < n; ++t) scores[t] = (scores[t] / sum[t] + kRound) - kRound;
+}
+
 }  // namespace
 
 double ExactExp(double x) { return Exp(x); }
@@ -108,6 +135,14 @@ void CrossEntropyNanonats(double* logits, int64_t stride, int classes, const int
       loss_nanonats[first + r] = static_cast<int64_t>((loss * 1e9 + kMagic) - kMagic);
     }
   }
+}
+
+void CausalSoftmax(double* scores, int n, double scale) {
+  // Key 0 is seen from every position, so every top is a score.
+  std::vector<double> top(n, -0x1p+22), sum(n, 0.0);
+  for (int u = 0; u < n; ++u) ScaleScores(scores + int64_t{u} * n, u, n, scale, top.data());
+  for (int u = 0; u < n; ++u) SumScores(scores + int64_t{u} * n, u, n, top.data(), sum.data());
+  for (int u = 0; u < n; ++u) DivideScores(scores + int64_t{u} * n, u, n, sum.data());
 }
 
 }  // namespace rochdale::learning

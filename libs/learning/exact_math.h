@@ -11,7 +11,7 @@
 //   LN2_HI  = 0x1.62e42fefa38p-1            (42 significant bits: k * LN2_HI is exact, |k| < 2^11)
 //   LN2_LO  = 0x1.ef35793c7673p-45          (ln 2 - LN2_HI, rounded)
 //
-// exp(x), -2^19 < x <= 0:
+// exp(x), -2^23 < x <= 0:
 //   if x < -700: the result is 0.
 //   k = (x * LOG2E + MAGIC) - MAGIC
 //   r = (x - k * LN2_HI) - k * LN2_LO
@@ -35,13 +35,21 @@
 //   s = 0; for j = 0, 1, ..., classes-1: s = s + exp(d[j])
 //   loss = log(s) - d[y]
 //   nano = (loss * 1e9 + MAGIC) - MAGIC                      as int64
+//
+// attention weights of a head from its scores s[u][t] = k_u . q_t, u <= t, with scale = 1 / sqrt of
+// the head's width in binary64; R rounds to a multiple of 2^-16, half to even:
+//   a[u] = s[u][t] * scale
+//   top = max_u a[u]
+//   e[u] = exp(a[u] - top)
+//   sum = 0; for u = 0, 1, ..., t: sum = sum + e[u]
+//   p[u][t] = R(e[u] / sum);  0 for u > t
 #pragma once
 
 #include <cstdint>
 
 namespace rochdale::learning {
 
-double ExactExp(double x);  // -2^19 < x <= 0
+double ExactExp(double x);  // -2^23 < x <= 0
 double ExactLog(double s);  // 1 <= s < 2^32
 
 // For `rows` rows at once: logit of class j of row r is logits[j * stride + r] (class-major);
@@ -49,5 +57,8 @@ double ExactLog(double s);  // 1 <= s < 2^32
 // |logit| < 2^17; stride >= rows.
 void CrossEntropyNanonats(double* logits, int64_t stride, int classes, const int32_t* labels,
                           int64_t rows, int64_t* loss_nanonats);
+
+// scores[u * n + t], u, t = 0 .. n-1, become attention weights. |score| < 2^21.
+void CausalSoftmax(double* scores, int n, double scale);
 
 }  // namespace rochdale::learning

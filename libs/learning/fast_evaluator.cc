@@ -3,6 +3,7 @@
 #include "libs/base/status_macros.h"
 #include "libs/learning/fast_math.h"
 #include "libs/learning/shared_evaluation.h"
+#include "libs/learning/staged_evaluation.h"
 
 namespace rochdale::learning {
 
@@ -12,6 +13,13 @@ absl::StatusOr<std::vector<float>> FastEvaluateCoalitions(const ModelSpec& spec,
                                                           Rows rows) {
   RETURN_IF_ERROR(ValidateModelSpec(spec));
   RETURN_IF_ERROR(CheckRows(rows, spec));
+  if (IsStaged(spec.kind)) {
+    ASSIGN_OR_RETURN(const LossMatrix exact, EvaluateCoalitions(spec, base, updates, masks, rows));
+    std::vector<float> losses;
+    losses.reserve(exact.losses.size());
+    for (const int64_t loss : exact.losses) losses.push_back(static_cast<float>(loss * 1e-9));
+    return losses;
+  }
   std::vector<float> losses(masks.size() * rows.count());
   auto sink = [&](int64_t candidate, int64_t first, int n, float* logits) {
     CrossEntropyNats(logits, n, spec.classes(), rows.labels.data() + first, n,

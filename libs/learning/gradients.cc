@@ -2,37 +2,58 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "libs/base/errors.h"
 #include "libs/base/status_macros.h"
+#include "libs/learning/torch_models.h"
 
 namespace rochdale::learning {
 namespace {
 
-constexpr int64_t kRowBlock = 4096;
-
-// The sum over the rows of a block of the cross-entropy, as a graph from the parameters.
-torch::Tensor SumOfLosses(const std::vector<LinearLayer>& layers, const torch::Tensor& parameters,
-                          Rows rows) {
-  const auto bytes = torch::TensorOptions().dtype(torch::kUInt8);
-  const auto ints = torch::TensorOptions().dtype(torch::kInt32);
-  torch::Tensor x = torch::from_blob(const_cast<uint8_t*>(rows.inputs.data()),
-                                     {rows.count(), rows.dimension}, bytes)
-                        .to(torch::kFloat32)
-                        .div(256);
-  const torch::Tensor labels =
-      torch::from_blob(const_cast<int32_t*>(rows.labels.data()), {rows.count()}, ints)
-          .to(torch::kInt64);
-  for (size_t l = 0; l < layers.size(); ++l) {
-    const LinearLayer& layer = layers[l];
-    const torch::Tensor weight =
-        parameters.narrow(0, layer.weight_offset, int64_t{layer.inputs} * layer.outputs)
-            .view({layer.outputs, layer.inputs});
-    x = torch::linear(x, weight, parameters.narrow(0, layer.bias_offset, layer.outputs));
-    if (l + 1 < layers.size()) x = torch::relu(x);
+// Bounds the memory of a step.
+int64_t RowBlock(const ModelSpec& spec) {
+  switch (spec.kind) {
+    case ModelKind::kConvnet: return 256;
+    case ModelKind::kCharacterTransformer: return std::max(1, 8192 / spec.transformer.context);
+    default: return 4096;
   }
+}
+
+// A copy of the rows' inputs as torch numbers of a type, [rows x dimension].
+torch::Tensor InputsOf(Rows rows, torch::ScalarType type) {
+  const auto bytes = torch::TensorOptions().dtype(torch::kUInt8);
+  return torch::from_blob(const_cast<uint8_t*>(rows.inputs.data()), {rows.count(), rows.dimension},
+                          bytes)
+      .to(type);
+}
+
+torch::Tensor LabelsOf(Rows rows) {
+  const auto ints = torch::TensorOptions().dtype(torch::kInt32);
+  return torch::from_blob(const_cast<int32_t*>(rows.labels.data()), {rows.count()}, ints)
+      .to(torch::kInt64);
+}
+
+// The sum over the rows of a block of their losses, as a graph from the parameters.
+torch::Tensor SumOfLosses(const ModelSpec& spec, const torch::Tensor& parameters, Rows rows) {
+  const torch::Tensor labels = LabelsOf(rows);
+  if (spec.kind == ModelKind::kCharacterTransformer) {
+    const torch::Tensor characters = InputsOf(rows, torch::kInt64);
+    const torch::Tensor logits = TransformerLogits(spec.transformer, parameters, characters);
+    const torch::Tensor targets =
+        torch::cat({characters.slice(1, 1), labels.unsqueeze(1)}, 1).reshape({-1});
+    return torch::nn::functional::cross_entropy(
+               logits, targets,
+               torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kSum)) /
+           spec.transformer.context;
+  }
+  const torch::Tensor pixels = InputsOf(rows, torch::kFloat32).div(256);
+  const torch::Tensor logits = spec.kind == ModelKind::kConvnet
+                                   ? ConvnetLogits(spec, parameters, pixels)
+                                   : LinearLogits(LinearLayers(spec), parameters, pixels);
   return torch::nn::functional::cross_entropy(
-      x, labels, torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kSum));
+      logits, labels, torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kSum));
 }
 
 }  // namespace
@@ -48,10 +69,10 @@ absl::StatusOr<std::vector<float>> MeanLossGradient(const ModelSpec& spec, GridS
     std::vector<float> values = F32FromGrid(parameters);
     const int64_t size = static_cast<int64_t>(values.size());
     torch::Tensor leaf = torch::from_blob(values.data(), {size}).clone().requires_grad_(true);
-    const std::vector<LinearLayer> layers = LinearLayers(spec);
-    for (int64_t first = 0; first < rows.count(); first += kRowBlock) {
-      const Rows block = rows.Slice(first, std::min(kRowBlock, rows.count() - first));
-      (SumOfLosses(layers, leaf, block) / static_cast<double>(rows.count())).backward();
+    const int64_t rows_max = RowBlock(spec);
+    for (int64_t first = 0; first < rows.count(); first += rows_max) {
+      const Rows block = rows.Slice(first, std::min(rows_max, rows.count() - first));
+      (SumOfLosses(spec, leaf, block) / static_cast<double>(rows.count())).backward();
     }
     const torch::Tensor gradient = leaf.grad().contiguous();
     const float* data = gradient.data_ptr<float>();

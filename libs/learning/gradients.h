@@ -11,7 +11,8 @@
 
 namespace rochdale::learning {
 
-// The gradient of the mean cross-entropy over the rows with respect to the parameters, at
+// The gradient of the mean loss over the rows (cross-entropy; of a character transformer its mean
+// over the positions of a row) with respect to the parameters, at
 // `parameters`: f32, flat, canonical order. Per nat and per unit of a parameter (not per grid
 // unit). Errors: BAD_REQUEST, PROBE_INVALID, INTERNAL (a torch exception). Thread-safe.
 absl::StatusOr<std::vector<float>> MeanLossGradient(const ModelSpec& spec, GridSpan parameters,

@@ -1,9 +1,12 @@
 // The typed model architectures of a cooperative, their parameters in canonical order, and their
 // initial parameters. Pure values; no torch.
 //
-// Parameters are named as in the state_dict() of nn.Sequential(Linear, ReLU, ..., Linear):
-// "0.weight" [out, in], "0.bias" [out], "2.weight", ...: layer l is module 2 l, since a ReLU stands
-// between two layers. A softmax regression is nn.Sequential(Linear): "0.weight", "0.bias".
+// Parameters are named as in the state_dict() of a torch module:
+//   softmax regression   nn.Sequential(Linear): "0.weight" [out, in], "0.bias" [out]
+//   MLP                  nn.Sequential(Linear, ReLU, ..., Linear): "0.weight", "0.bias",
+//                        "2.weight", ...: layer l is module 2 l, since a ReLU stands between two
+//   convnet              convnet.h
+//   character transformer   transformer.h
 // Canonical order of the flat parameter vector: tensors by name, bytewise, as in libs/tensor/flat.h
 // and in a safetensors file ("0.bias", "0.weight", "10.bias", ..., "2.bias", "2.weight", ...);
 // each row-major.
@@ -19,7 +22,7 @@
 
 namespace rochdale::learning {
 
-enum class ModelKind { kSoftmaxRegression, kMlp };
+enum class ModelKind { kSoftmaxRegression, kMlp, kConvnet, kCharacterTransformer };
 
 // Bounds of every spec; ValidateModelSpec holds to them.
 inline constexpr int kLayersMax = 16;             // linear layers
@@ -27,32 +30,67 @@ inline constexpr int kInputsMax = 65'536;         // inputs of a row
 inline constexpr int kLayerWidthMax = 65'536;     // units of a hidden layer
 inline constexpr int kClassesMax = 1'024;         // at least 2
 inline constexpr int64_t kParametersMax = 1 << 26;
+inline constexpr int kImageChannelsMax = 16;
+inline constexpr int kImageSideMax = 256;         // pixels
+inline constexpr int kConvolutionsMax = 6;
+inline constexpr int kChannelsMax = 512;          // of a convolution
+inline constexpr int kFeatureMapMax = 1 << 20;    // values of a row behind a convolution
+inline constexpr int kContextMax = 512;           // characters of a row
+inline constexpr int kVocabularyMax = 256;        // a character is a byte of a row; at least 2
+inline constexpr int kWidthMax = 1'024;           // of a transformer; at least 2
+inline constexpr int kBlocksMax = 16;
+inline constexpr int kMlpWidthMax = 4'096;        // inside a transformer's block
+
+struct TransformerSpec {
+  int context = 0;     // characters of a row
+  int vocabulary = 0;  // characters are 0 .. vocabulary - 1
+  int width = 0;       // of the residual stream
+  int heads = 0;       // divides the width
+  int blocks = 0;
+  int mlp_width = 0;
+  friend bool operator==(const TransformerSpec&, const TransformerSpec&) = default;
+};
 
 struct ModelSpec {
   ModelKind kind = ModelKind::kMlp;
-  // Inputs, hidden widths..., classes: 784, 256, 128, 10. Exactly two for a softmax regression,
-  // at least three for an MLP, whose hidden activations are ReLU.
+  // Softmax regression and MLP: inputs, hidden widths..., classes: 784, 256, 128, 10. Exactly two
+  // for a softmax regression, at least three for an MLP, whose hidden activations are ReLU.
+  // Convnet: hidden widths..., classes, of the linear layers behind the convolutions.
+  // Character transformer: empty.
   std::vector<int> layer_sizes;
+  // Convnet only: channels, height and width of a row's image (row-major, a plane for each
+  // channel), and the output channels of each convolution.
+  std::vector<int> image = {};
+  std::vector<int> channels = {};
+  TransformerSpec transformer = {};  // character transformer only
 
-  int inputs() const { return layer_sizes.front(); }
-  int classes() const { return layer_sizes.back(); }
-  int layers() const { return static_cast<int>(layer_sizes.size()) - 1; }
+  int inputs() const;   // values of a row
+  int classes() const;
   friend bool operator==(const ModelSpec&, const ModelSpec&) = default;
 };
 
-// BAD_REQUEST with every bound that is broken (field "layer_sizes" or "kind").
+// BAD_REQUEST with every bound that is broken (the field's name as in the JSON).
 absl::Status ValidateModelSpec(const ModelSpec& spec);
 
-// {"kind":"MLP","layer_sizes":[784,256,128,10]} or {"kind":"SOFTMAX_REGRESSION",...}: keys in this
-// order, no spaces, so that equal specs have equal bytes (and digests).
+// One of these, keys in this order, no spaces, so that equal specs have equal bytes (and digests):
+//   {"kind":"SOFTMAX_REGRESSION","layer_sizes":[784,10]}
+//   {"kind":"MLP","layer_sizes":[784,256,128,10]}
+//   {"channels":[8,16],"image":[1,28,28],"kind":"CONVNET","layer_sizes":[64,10]}
+//   {"blocks":2,"context":32,"heads":4,"kind":"CHARACTER_TRANSFORMER","mlp_width":256,
+//    "vocabulary":64,"width":64}
 std::string ModelSpecToJson(const ModelSpec& spec);
-// Accepts any JSON object with exactly these two members; else BAD_REQUEST.
+// Accepts any JSON object with exactly the members of its kind, at most 4,096 bytes; else
+// BAD_REQUEST.
 absl::StatusOr<ModelSpec> ParseModelSpec(absl::string_view json);
+
+// How a parameter starts; see InitialParameters.
+enum class Start { kUniform, kOne, kZero };
 
 struct ParameterTensor {
   std::string name;            // "2.weight"
   std::vector<int64_t> shape;  // {128, 256}
-  int layer = 0;               // from the input, 0 ..
+  int64_t fan_in = 0;          // of the layer, for its bias, too
+  Start start = Start::kUniform;
   int64_t offset = 0;          // of its first element in the flat vector
   int64_t size = 0;            // elements
 };
@@ -69,8 +107,14 @@ struct LinearLayer {
   int64_t bias_offset = 0;
   std::string name;  // "2": the module; its tensors are "2.weight" and "2.bias"
 };
-// From the input to the logits.
+// Of a softmax regression or an MLP, from the input to the logits.
 std::vector<LinearLayer> LinearLayers(const ModelSpec& spec);
+
+// What the layouts of models are built from. Sorts by name and sets size and offset.
+void SortTensors(std::vector<ParameterTensor>& tensors);
+// The layer of the tensors "<name>.weight", whose first extent is its outputs, and "<name>.bias",
+// which are there.
+LinearLayer FindLayer(const std::vector<ParameterTensor>& tensors, absl::string_view name);
 
 // The manifest of checkpoints (kF32), updates (kF32) and effective updates (kI32) of this model.
 tensor::TensorManifest ManifestOf(const ModelSpec& spec, tensor::DType dtype);
@@ -81,8 +125,10 @@ tensor::TensorManifest ManifestOf(const ModelSpec& spec, tensor::DType dtype);
 //   block = SHA-256("ROCHDALE-INITv1" || key || k as 8 bytes big-endian), k = 0, 1, ...
 //   parameter p of the flat vector takes the 32-bit big-endian word w = block[p / 8] word p % 8
 //   B = floor(sqrt(2^40 / fan_in)), integer division and integer square root; fan_in = the layer's
-//   inputs, for its bias too
+//   inputs, for its bias too (of a convolution 9 times its input channels, of an embedding its
+//   width)
 //   value = floor(w * (2 B + 1) / 2^32) - B
+// Gains of normalisations are 1 and their biases 0 instead; their words are passed over.
 std::vector<int32_t> InitialParameters(const ModelSpec& spec, absl::string_view seed);
 
 }  // namespace rochdale::learning

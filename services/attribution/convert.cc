@@ -25,18 +25,34 @@ bool IsScenario(absl::string_view text) {
   return true;
 }
 
-absl::StatusOr<learning::ModelSpec> SpecOf(const v1::ModelSpec& spec) {
-  FieldErrors errors;
-  learning::ModelSpec out;
-  switch (spec.kind()) {
-    case v1::MODEL_KIND_SOFTMAX_REGRESSION:
-      out.kind = learning::ModelKind::kSoftmaxRegression;
-      break;
-    case v1::MODEL_KIND_MLP: out.kind = learning::ModelKind::kMlp; break;
-    default: errors.Add("spec.kind", "must name an architecture");
+std::optional<learning::ModelKind> KindOf(v1::ModelKind kind) {
+  switch (kind) {
+    case v1::MODEL_KIND_SOFTMAX_REGRESSION: return learning::ModelKind::kSoftmaxRegression;
+    case v1::MODEL_KIND_MLP: return learning::ModelKind::kMlp;
+    case v1::MODEL_KIND_CONVNET: return learning::ModelKind::kConvnet;
+    case v1::MODEL_KIND_CHARACTER_TRANSFORMER: return learning::ModelKind::kCharacterTransformer;
+    default: return std::nullopt;
   }
-  if (spec.layer_sizes_size() < 2 || spec.layer_sizes_size() > kLayerSizesMax) {
-    errors.Add("spec.layer_sizes", absl::StrCat("must be 2 to ", kLayerSizesMax, " widths"));
+}
+
+v1::ModelKind KindOf(learning::ModelKind kind) {
+  switch (kind) {
+    case learning::ModelKind::kSoftmaxRegression: return v1::MODEL_KIND_SOFTMAX_REGRESSION;
+    case learning::ModelKind::kMlp: return v1::MODEL_KIND_MLP;
+    case learning::ModelKind::kConvnet: return v1::MODEL_KIND_CONVNET;
+    case learning::ModelKind::kCharacterTransformer: return v1::MODEL_KIND_CHARACTER_TRANSFORMER;
+  }
+  return v1::MODEL_KIND_UNSPECIFIED;
+}
+
+void CheckLayerSizes(const v1::ModelSpec& spec, learning::ModelKind kind, FieldErrors& errors) {
+  const int sizes_min = kind == learning::ModelKind::kCharacterTransformer ? 0
+                        : kind == learning::ModelKind::kConvnet            ? 1
+                                                                           : 2;
+  const int sizes_max = sizes_min == 0 ? 0 : kLayerSizesMax;
+  if (spec.layer_sizes_size() < sizes_min || spec.layer_sizes_size() > sizes_max) {
+    errors.Add("spec.layer_sizes", absl::StrCat("must be ", sizes_min, " to ", sizes_max,
+                                                " widths"));
   }
   for (const int32_t size : spec.layer_sizes()) {
     if (size < 1 || size > kLayerSizeMax) {
@@ -44,10 +60,59 @@ absl::StatusOr<learning::ModelSpec> SpecOf(const v1::ModelSpec& spec) {
       break;
     }
   }
+}
+
+absl::StatusOr<learning::ModelSpec> SpecOf(const v1::ModelSpec& spec) {
+  FieldErrors errors;
+  const std::optional<learning::ModelKind> kind = KindOf(spec.kind());
+  if (!kind) {
+    errors.Add("spec.kind", "must name an architecture");
+    return errors.ToStatus();
+  }
+  CheckLayerSizes(spec, *kind, errors);
+  if (spec.has_convnet() != (kind == learning::ModelKind::kConvnet)) {
+    errors.Add("spec.convnet", "must be there for a convnet and for no other kind");
+  }
+  if (spec.has_transformer() != (kind == learning::ModelKind::kCharacterTransformer)) {
+    errors.Add("spec.transformer", "must be there for a transformer and for no other kind");
+  }
   RETURN_IF_ERROR(errors.ToStatus());
+  learning::ModelSpec out;
+  out.kind = *kind;
   out.layer_sizes.assign(spec.layer_sizes().begin(), spec.layer_sizes().end());
+  if (spec.has_convnet()) {
+    const v1::Convnet& convnet = spec.convnet();
+    out.image = {convnet.image_channels(), convnet.image_height(), convnet.image_width()};
+    out.channels.assign(convnet.channels().begin(), convnet.channels().end());
+  }
+  if (spec.has_transformer()) {
+    const v1::CharacterTransformer& sizes = spec.transformer();
+    out.transformer = {sizes.context(), sizes.vocabulary(), sizes.width(),
+                       sizes.heads(),   sizes.blocks(),     sizes.mlp_width()};
+  }
   RETURN_IF_ERROR(learning::ValidateModelSpec(out));
   return out;
+}
+
+void ToProto(const learning::ModelSpec& spec, v1::ModelSpec& out) {
+  out.set_kind(KindOf(spec.kind));
+  for (const int size : spec.layer_sizes) out.add_layer_sizes(size);
+  if (spec.kind == learning::ModelKind::kConvnet) {
+    v1::Convnet& convnet = *out.mutable_convnet();
+    convnet.set_image_channels(spec.image[0]);
+    convnet.set_image_height(spec.image[1]);
+    convnet.set_image_width(spec.image[2]);
+    for (const int channels : spec.channels) convnet.add_channels(channels);
+  }
+  if (spec.kind == learning::ModelKind::kCharacterTransformer) {
+    v1::CharacterTransformer& sizes = *out.mutable_transformer();
+    sizes.set_context(spec.transformer.context);
+    sizes.set_vocabulary(spec.transformer.vocabulary);
+    sizes.set_width(spec.transformer.width);
+    sizes.set_heads(spec.transformer.heads);
+    sizes.set_blocks(spec.transformer.blocks);
+    sizes.set_mlp_width(spec.transformer.mlp_width);
+  }
 }
 
 void SetEntry(const EventId& event, common::v1::EntryRef& out) {
@@ -105,11 +170,7 @@ absl::StatusOr<WantedPlan> ParseTrainingPlan(const common::v1::SignedDocument& d
 
 void ToProto(const ModelRecord& model, v1::Model& out) {
   out.set_cooperative_id(model.cooperative.ToString());
-  v1::ModelSpec& spec = *out.mutable_spec();
-  spec.set_kind(model.spec.kind == learning::ModelKind::kMlp
-                    ? v1::MODEL_KIND_MLP
-                    : v1::MODEL_KIND_SOFTMAX_REGRESSION);
-  for (const int size : model.spec.layer_sizes) spec.add_layer_sizes(size);
+  ToProto(model.spec, *out.mutable_spec());
   for (const learning::ParameterTensor& tensor : learning::ParameterTensors(model.spec)) {
     out.add_parameter_names(tensor.name);
   }

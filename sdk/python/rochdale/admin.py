@@ -248,12 +248,27 @@ class Admin:
             change=[documents.sign(key, change) for key in (self._key, *founders)])
         return self._call("governance", "ChangeParameter", request).change
 
-    def create_model(self, layer_sizes, kind: str = "MLP", init_seed: int = 1, cooperative=None):
-        """Registers the model (MLP or SOFTMAX_REGRESSION; widths from input to output) and makes
-        checkpoint 0. Returns (Model, Checkpoint)."""
+    def create_model(self, layer_sizes=(), kind: str = "MLP", init_seed: int = 1,
+                     cooperative=None, *, image=None, channels=None, transformer=None):
+        """Registers the model and makes checkpoint 0. Returns (Model, Checkpoint).
+
+        kind MLP or SOFTMAX_REGRESSION: layer_sizes are the widths from input to output. With image
+        = (channels, height, width) and the channels of each convolution it is a CONVNET, whose
+        layer_sizes are those of the linear layers behind (the last: classes). With transformer =
+        {"context", "vocabulary", "width", "heads", "blocks", "mlp_width"} it is a
+        CHARACTER_TRANSFORMER. The bounds are those of rochdale.attribution.v1.ModelSpec."""
+        spec = att.ModelSpec(layer_sizes=layer_sizes)
+        if image is not None:
+            kind = "CONVNET"
+            spec.convnet.CopyFrom(att.Convnet(
+                image_channels=image[0], image_height=image[1], image_width=image[2],
+                channels=channels))
+        if transformer is not None:
+            kind = "CHARACTER_TRANSFORMER"
+            spec.transformer.CopyFrom(att.CharacterTransformer(**transformer))
+        spec.kind = att.ModelKind.Value("MODEL_KIND_" + kind)
         document = self.sign(att.ModelRegistration(
-            cooperative_id=self._cooperative_id(cooperative),
-            spec=att.ModelSpec(kind="MODEL_KIND_" + kind, layer_sizes=layer_sizes),
+            cooperative_id=self._cooperative_id(cooperative), spec=spec,
             init_seed=init_seed, signed_time_us=documents.now_us()))
         response = self._call("attribution", "CreateModel",
                               att.CreateModelRequest(registration=document))

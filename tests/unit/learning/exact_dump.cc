@@ -1,7 +1,8 @@
 // Evaluates a seeded game and prints it, for checks from outside the process.
-//   exact_dump hash SIZES UPDATES ROWS SEED ROW_BLOCK THREADS [SPREAD STEP]   SHA-256 of the losses
+//   exact_dump hash MODEL UPDATES ROWS SEED ROW_BLOCK THREADS [SPREAD STEP]   SHA-256 of the losses
 //   exact_dump json (the same)                              the whole game with its losses
 //   exact_dump time (the same)                              seconds, exact and f32
+// MODEL is the JSON of a spec, or the sizes of an MLP or a softmax regression: 784,64,10.
 #include <cblas.h>
 
 #include <chrono>
@@ -24,15 +25,26 @@ double Seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-int Run(const std::string& mode, int argc, char** argv) {
+std::optional<ModelSpec> ReadSpec(const std::string& model) {
+  if (model.front() == '{') {
+    const auto spec = ParseModelSpec(model);
+    if (!spec.ok()) std::cerr << spec.status() << "\n";
+    return spec.ok() ? std::optional<ModelSpec>(*spec) : std::nullopt;
+  }
   std::vector<int> sizes;
-  for (const auto part : absl::StrSplit(argv[2], ',')) {
+  for (const auto part : absl::StrSplit(model, ',')) {
     int size = 0;
-    if (!absl::SimpleAtoi(part, &size)) return 2;
+    if (!absl::SimpleAtoi(part, &size)) return std::nullopt;
     sizes.push_back(size);
   }
+  return SpecOf(std::move(sizes));
+}
+
+int Run(const std::string& mode, int argc, char** argv) {
+  const std::optional<ModelSpec> spec = ReadSpec(argv[2]);
+  if (!spec) return 2;
   auto number = [&](int i, int otherwise) { return argc > i ? std::atoi(argv[i]) : otherwise; };
-  const RandomCase game = MakeCase(sizes, number(3, 0), number(4, 0), number(5, 0),
+  const RandomCase game = MakeCase(*spec, number(3, 0), number(4, 0), number(5, 0),
                                    number(8, 1 << 14), number(9, 1 << 12));
   EvaluationOptions options;
   options.row_block = number(6, 0);
@@ -59,9 +71,12 @@ int Run(const std::string& mode, int argc, char** argv) {
               << "\n";
     return 0;
   }
-  nlohmann::json json = {{"layer_sizes", game.spec.layer_sizes}, {"base", game.base},
-                         {"updates", game.updates},              {"masks", masks},
-                         {"inputs", game.rows.inputs},           {"labels", game.rows.labels},
+  nlohmann::json json = {{"model", nlohmann::json::parse(ModelSpecToJson(game.spec))},
+                         {"base", game.base},
+                         {"updates", game.updates},
+                         {"masks", masks},
+                         {"inputs", game.rows.inputs},
+                         {"labels", game.rows.labels},
                          {"losses", matrix->losses},
                          {"initial", InitialParameters(game.spec, "seed")}};
   for (const ParameterTensor& tensor : ParameterTensors(game.spec)) {

@@ -31,8 +31,7 @@ TEST_CASE("the gradient is the slope of the exact loss") {
   }
 }
 
-TEST_CASE("the gradient of an MLP descends, in more rows than one block, too") {
-  const RandomCase game = MakeCase({12, 8, 6, 5}, 0, 5'000, 2);
+void CheckDescends(const RandomCase& game) {
   const std::vector<float> gradient = MeanLossGradient(game.spec, game.base, game.rows).value();
   double squared = 0;
   for (float g : gradient) squared += double{g} * g;
@@ -47,6 +46,15 @@ TEST_CASE("the gradient of an MLP descends, in more rows than one block, too") {
   }
   const double slope = (MeanLoss(game, along) - MeanLoss(game, back)) / (2 * step);
   CHECK(slope == Approx(length).epsilon(0.01));
+}
+
+TEST_CASE("the gradient of an MLP descends, in more rows than one block, too") {
+  CheckDescends(MakeCase({12, 8, 6, 5}, 0, 5'000, 2));
+}
+
+TEST_CASE("the gradients of convnet and transformer are slopes of their exact losses") {
+  CheckDescends(MakeCase(ConvnetOf({2, 9, 8}, {6, 5}, {7, 4}), 0, 600, 3));
+  CheckDescends(MakeCase(TransformerOf({12, 10, 16, 4, 2, 20}), 0, 1'500, 4));
 }
 
 TEST_CASE("rows and parameters that do not fit are refused") {

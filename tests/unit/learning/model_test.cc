@@ -1,5 +1,6 @@
 #include "libs/learning/model.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 
@@ -52,8 +53,54 @@ TEST_CASE("the manifest has the tensors of the flat vector") {
 TEST_CASE("a spec survives JSON, and its bytes are fixed") {
   CHECK(ModelSpecToJson(kMnist) == R"({"kind":"MLP","layer_sizes":[784,256,128,10]})");
   CHECK(ParseModelSpec(ModelSpecToJson(kMnist)).value() == kMnist);
-  const ModelSpec softmax{ModelKind::kSoftmaxRegression, {784, 10}};
-  CHECK(ParseModelSpec(ModelSpecToJson(softmax)).value() == softmax);
+  for (const char* json :
+       {R"({"kind":"SOFTMAX_REGRESSION","layer_sizes":[784,10]})",
+        R"({"channels":[8,16],"image":[1,28,28],"kind":"CONVNET","layer_sizes":[64,10]})",
+        R"({"blocks":2,"context":32,"heads":4,"kind":"CHARACTER_TRANSFORMER","mlp_width":256,)"
+        R"("vocabulary":64,"width":64})"}) {
+    CHECK(ModelSpecToJson(ParseModelSpec(json).value()) == json);
+  }
+  // Any order and spaces are read.
+  const auto spec = ParseModelSpec(
+      R"( {"layer_sizes": [10], "kind": "CONVNET", "image": [1, 4, 5], "channels": [3]})");
+  CHECK(ModelSpecToJson(spec.value()) ==
+        R"({"channels":[3],"image":[1,4,5],"kind":"CONVNET","layer_sizes":[10]})");
+}
+
+TEST_CASE("a convnet's parameters are named as in nn.Sequential") {
+  const auto spec = ParseModelSpec(
+      R"({"channels":[8,16],"image":[1,28,28],"kind":"CONVNET","layer_sizes":[64,10]})").value();
+  CHECK(spec.inputs() == 784);
+  CHECK(spec.classes() == 10);
+  CHECK(ParameterCount(spec) == 8 * 9 + 8 + 16 * 72 + 16 + 784 * 64 + 64 + 640 + 10);
+  std::vector<std::string> names;
+  for (const ParameterTensor& tensor : ParameterTensors(spec)) names.push_back(tensor.name);
+  CHECK(names == std::vector<std::string>{"0.bias", "0.weight", "3.bias", "3.weight", "7.bias",
+                                          "7.weight", "9.bias", "9.weight"});
+  CHECK(ParameterTensors(spec)[3].shape == std::vector<int64_t>{16, 8, 3, 3});
+  CHECK(ParameterTensors(spec)[5].shape == std::vector<int64_t>{64, 16 * 49});
+}
+
+TEST_CASE("a transformer's normalisations begin as the identity") {
+  const auto spec = ParseModelSpec(R"({"kind":"CHARACTER_TRANSFORMER","context":8,"vocabulary":50,)"
+                                   R"("width":12,"heads":3,"blocks":2,"mlp_width":20})").value();
+  CHECK(spec.inputs() == 8);
+  CHECK(spec.classes() == 50);
+  const auto parameters = InitialParameters(spec, "seed");
+  for (const ParameterTensor& tensor : ParameterTensors(spec)) {
+    const auto begin = parameters.begin() + tensor.offset;
+    const auto [low, high] = std::minmax_element(begin, begin + tensor.size);
+    INFO(tensor.name);
+    if (tensor.name.find("norm") == std::string::npos) {
+      CHECK(*low < 0);
+      CHECK(*high > 0);
+      CHECK(*high <= std::ldexp(1 / std::sqrt(tensor.fan_in), 20));
+      continue;
+    }
+    const int32_t start = tensor.name.back() == 't' ? 1 << 20 : 0;  // weight or bias
+    CHECK(*low == start);
+    CHECK(*high == start);
+  }
 }
 
 TEST_CASE("specs out of bounds are refused") {
@@ -72,10 +119,48 @@ TEST_CASE("specs out of bounds are refused") {
            R"({"kind":"MLP","layer_sizes":[784,4294967301,10]})",
            R"({"kind":"MLP","layer_sizes":[65536,65536,10]})",
            R"({"kind":"MLP","layer_sizes":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,2]})",
+           R"({"channels":[8],"image":[1,28,28],"kind":"MLP","layer_sizes":[784,9,10]})",
+           R"({"channels":[8],"image":[1,28,28],"kind":"CONVNET"})",
+           R"({"channels":[8],"image":[1,28,28],"kind":"CONVNET","layer_sizes":[]})",
+           R"({"channels":[],"image":[1,28,28],"kind":"CONVNET","layer_sizes":[10]})",
+           R"({"channels":[8],"image":[28,28],"kind":"CONVNET","layer_sizes":[10]})",
+           R"({"channels":[8],"image":[17,8,8],"kind":"CONVNET","layer_sizes":[10]})",
+           R"({"channels":[8],"image":[1,1,8],"kind":"CONVNET","layer_sizes":[10]})",
+           R"({"channels":[8],"image":[1,257,8],"kind":"CONVNET","layer_sizes":[10]})",
+           R"({"channels":[8],"image":[2,256,256],"kind":"CONVNET","layer_sizes":[10]})",
+           R"({"channels":[8,8,8],"image":[1,7,7],"kind":"CONVNET","layer_sizes":[10]})",
+           R"({"channels":[0],"image":[1,8,8],"kind":"CONVNET","layer_sizes":[10]})",
+           R"({"channels":[513],"image":[1,8,8],"kind":"CONVNET","layer_sizes":[10]})",
+           R"({"channels":[512],"image":[1,200,200],"kind":"CONVNET","layer_sizes":[10]})",
+           R"({"channels":[8],"image":[1,8,8],"kind":"CONVNET","layer_sizes":[10],"width":3})",
+           R"({"channels":[1,1,1,1,1,1,1],"image":[1,256,256],"kind":"CONVNET","layer_sizes":[9]})",
+           R"({"blocks":1,"context":8,"heads":3,"kind":"CHARACTER_TRANSFORMER","mlp_width":20,)"
+           R"("vocabulary":50})",
+           R"({"blocks":1,"context":8,"heads":5,"kind":"CHARACTER_TRANSFORMER","mlp_width":20,)"
+           R"("vocabulary":50,"width":12})",
+           R"({"blocks":1,"context":8,"heads":0,"kind":"CHARACTER_TRANSFORMER","mlp_width":20,)"
+           R"("vocabulary":50,"width":12})",
+           R"({"blocks":17,"context":8,"heads":3,"kind":"CHARACTER_TRANSFORMER","mlp_width":20,)"
+           R"("vocabulary":50,"width":12})",
+           R"({"blocks":1,"context":513,"heads":3,"kind":"CHARACTER_TRANSFORMER","mlp_width":20,)"
+           R"("vocabulary":50,"width":12})",
+           R"({"blocks":1,"context":8,"heads":3,"kind":"CHARACTER_TRANSFORMER","mlp_width":20,)"
+           R"("vocabulary":257,"width":12})",
+           R"({"blocks":1,"context":8,"heads":1,"kind":"CHARACTER_TRANSFORMER","mlp_width":20,)"
+           R"("vocabulary":50,"width":1025})",
+           R"({"blocks":1,"context":8,"heads":3,"kind":"CHARACTER_TRANSFORMER","mlp_width":4097,)"
+           R"("vocabulary":50,"width":12})",
        }) {
     INFO(json);
     CHECK(ReasonOf(ParseModelSpec(json).status()) == "BAD_REQUEST");
   }
+  const std::string padded = ModelSpecToJson(kMnist) + std::string(5'000, ' ');
+  CHECK(ReasonOf(ParseModelSpec(padded).status()) == "BAD_REQUEST");
+  CHECK(ReasonOf(ParseModelSpec(std::string(4'000, '[')).status()) == "BAD_REQUEST");
+  // What JSON cannot say.
+  ModelSpec mixed = kMnist;
+  mixed.channels = {3};
+  CHECK(ReasonOf(ValidateModelSpec(mixed)) == "BAD_REQUEST");
 }
 
 TEST_CASE("initial parameters are uniform in +-1/sqrt(fan_in) and depend on the seed") {

@@ -10,7 +10,9 @@ import struct
 import subprocess
 import sys
 from fractions import Fraction
-from math import factorial, isqrt, ldexp
+from math import factorial, isqrt, ldexp, prod
+
+import naive_models
 
 MAGIC = float.fromhex("0x1.8p+52")
 LOG2E = float.fromhex("0x1.71547652b82fep+0")
@@ -61,41 +63,21 @@ def nano_loss(logits, label):
     return int((loss * 1e9 + MAGIC) - MAGIC)
 
 
-def layers_of(tensors, flat):
-    """[(weight rows, bias)] from the input on; tensors lie in the order of their names."""
+def named_tensors(tensors, flat):
+    """{name: (shape, units)}; tensors lie in the order of their names."""
     assert [t["name"] for t in tensors] == sorted(t["name"] for t in tensors)
     named, offset = {}, 0
     for tensor in tensors:
-        shape = tensor["shape"]
-        if len(shape) == 1:
-            named[tensor["name"]] = flat[offset:offset + shape[0]]
-            offset += shape[0]
-        else:
-            rows = [flat[offset + j * shape[1]:offset + (j + 1) * shape[1]]
-                    for j in range(shape[0])]
-            named[tensor["name"]] = rows
-            offset += shape[0] * shape[1]
+        size = prod(tensor["shape"])
+        named[tensor["name"]] = (tensor["shape"], flat[offset:offset + size])
+        offset += size
     assert offset == len(flat)
-    modules = sorted({int(name.split(".")[0]) for name in named})
-    assert modules == list(range(0, 2 * len(modules), 2))
-    return [(named[f"{m}.weight"], named[f"{m}.bias"]) for m in modules]
-
-
-def forward(layers, pixels):
-    """Logits as fractions: units of 2^-28 in a lone layer, else 2^-36."""
-    h, bits = pixels, 8
-    for index, (weight, bias) in enumerate(layers):
-        z = [sum(w * a for w, a in zip(row, h)) + (b << bits) for row, b in zip(weight, bias)]
-        bits += 20
-        if index + 1 == len(layers):
-            return [Fraction(value, 1 << bits) for value in z]
-        # round() of a Fraction is half to even.
-        h = [max(0, round(Fraction(value, 1 << (bits - 16)))) for value in z]
-        bits = 16
+    return named
 
 
 def losses_of(game):
-    size = len(game["layer_sizes"]) and game["layer_sizes"][0]
+    model = game["model"]
+    size = len(game["inputs"]) // len(game["labels"])
     rows = [game["inputs"][i:i + size] for i in range(0, len(game["inputs"]), size)]
     for mask in game["masks"]:
         flat = list(game["base"])
@@ -103,35 +85,61 @@ def losses_of(game):
             if mask >> i & 1:
                 flat = [a + b for a, b in zip(flat, update)]
         flat = [max(-GRID_MAX, min(GRID_MAX, value)) for value in flat]
-        layers = layers_of(game["tensors"], flat)
-        for pixels, label in zip(rows, game["labels"]):
-            logits = [float(value) for value in forward(layers, pixels)]
-            yield nano_loss(logits, label)
+        named = named_tensors(game["tensors"], flat)
+        for row, label in zip(rows, game["labels"]):
+            # Of a transformer there are logits for every position of a row.
+            positions = naive_models.logits_of(model, named, row, exact_exp)
+            targets = (row[1:] if len(positions) > 1 else []) + [label]
+            nanos = [nano_loss([float(z) for z in logits], target)
+                     for logits, target in zip(positions, targets)]
+            yield round(Fraction(sum(nanos), len(nanos)))
 
 
 def initial_parameters(tensors, seed):
     """The starting point of a model, as model.h describes it."""
     key = hashlib.sha256(seed).digest()
     flat, words, block = [], [], 0
-    fan_in = {t["name"].split(".")[0]: t["shape"][1] for t in tensors if len(t["shape"]) == 2}
+    shapes = {t["name"]: t["shape"] for t in tensors}
     for tensor in tensors:
-        bound = isqrt((1 << 40) // fan_in[tensor["name"].split(".")[0]])
-        count = tensor["shape"][0] * (tensor["shape"][1] if len(tensor["shape"]) == 2 else 1)
-        for _ in range(count):
+        module = tensor["name"].rsplit(".", 1)[0]
+        weight = shapes[module + ".weight"]
+        bound = isqrt((1 << 40) // prod(weight[1:]))
+        for _ in range(prod(tensor["shape"])):
             if not words:
                 digest = hashlib.sha256(
                     b"ROCHDALE-INITv1" + key + block.to_bytes(8, "big")).digest()
                 words = [int.from_bytes(digest[i:i + 4], "big") for i in range(0, 32, 4)]
                 block += 1
-            flat.append((words.pop(0) * (2 * bound + 1) >> 32) - bound)
+            value = (words.pop(0) * (2 * bound + 1) >> 32) - bound
+            if len(weight) == 1:  # a normalisation
+                value = 1 << 20 if tensor["name"].endswith(".weight") else 0
+            flat.append(value)
     return flat
 
 
-GAMES = [  # SIZES UPDATES ROWS SEED ROW_BLOCK THREADS SPREAD STEP
+def convnet(image, channels, layer_sizes):
+    return json.dumps({"kind": "CONVNET", "image": image, "channels": channels,
+                       "layer_sizes": layer_sizes}, separators=(",", ":"))
+
+
+def transformer(**sizes):
+    return json.dumps({"kind": "CHARACTER_TRANSFORMER", **sizes}, separators=(",", ":"))
+
+
+SMALL = dict(context=6, vocabulary=9, width=8, heads=2, blocks=2, mlp_width=12)
+GAMES = [  # MODEL UPDATES ROWS SEED ROW_BLOCK THREADS SPREAD STEP
     "20,12,8,5 3 40 1 0 1 16384 4096",
     "20,5 2 60 2 7 1 100000 100000",
     "30,16,10 2 40 3 16 1 4000000 2000000",      # wide logits, saturating coalitions
     "9,6,5,4,3,7,2 2 30 4 0 1 1000000 50000",    # "10.weight" stands before "2.weight"
+    convnet([1, 6, 6], [3, 4], [5]) + " 2 12 5 5 1 200000 50000",
+    convnet([2, 9, 7], [4, 3], [6, 3]) + " 1 9 6 0 1 1000000 500000",  # odd sides, two channels
+    convnet([1, 4, 5], [40], [2]) + " 1 8 7 3 1 3000000 1500000",
+    transformer(**SMALL) + " 2 5 8 2 1 100000 50000",
+    transformer(**{**SMALL, "heads": 8, "blocks": 1}) + " 1 5 9 0 1 1000000 500000",
+    transformer(context=1, vocabulary=2, width=3, heads=1, blocks=1, mlp_width=1)
+    + " 1 5 10 0 1 500000 100000",
+    transformer(**{**SMALL, "blocks": 11, "width": 4}) + " 0 2 11 0 1 300000 0",  # "10" before "2"
 ]
 
 

@@ -27,6 +27,15 @@ struct RandomCase {
   }
 };
 
+inline ModelSpec ConvnetOf(std::vector<int> image, std::vector<int> channels,
+                           std::vector<int> layer_sizes) {
+  return {ModelKind::kConvnet, std::move(layer_sizes), std::move(image), std::move(channels)};
+}
+
+inline ModelSpec TransformerOf(TransformerSpec transformer) {
+  return {ModelKind::kCharacterTransformer, {}, {}, {}, transformer};
+}
+
 inline ModelSpec SpecOf(std::vector<int> sizes) {
   const ModelKind kind = sizes.size() == 2 ? ModelKind::kSoftmaxRegression : ModelKind::kMlp;
   return {kind, std::move(sizes)};
@@ -34,10 +43,10 @@ inline ModelSpec SpecOf(std::vector<int> sizes) {
 
 // Parameters of the base within +-spread units beside its initial ones, those of updates within
 // +-step units. Uses raw engine outputs, which are the same with every standard library.
-inline RandomCase MakeCase(std::vector<int> sizes, int updates, int64_t rows, uint64_t seed,
+inline RandomCase MakeCase(ModelSpec spec, int updates, int64_t rows, uint64_t seed,
                            int32_t spread = 1 << 14, int32_t step = 1 << 12) {
   RandomCase game;
-  game.spec = SpecOf(std::move(sizes));
+  game.spec = std::move(spec);
   std::mt19937_64 engine(seed);
   auto within = [&engine](int32_t bound) {
     return static_cast<int32_t>(engine() % (2 * uint64_t(bound) + 1)) - bound;
@@ -54,9 +63,17 @@ inline RandomCase MakeCase(std::vector<int> sizes, int updates, int64_t rows, ui
   game.rows.dimension = game.spec.inputs();
   game.rows.inputs.resize(rows * game.spec.inputs());
   // Half the pixels are 0, as in pictures.
-  for (uint8_t& pixel : game.rows.inputs) pixel = engine() % 2 ? engine() % 256 : 0;
+  const bool text = game.spec.kind == ModelKind::kCharacterTransformer;
+  for (uint8_t& value : game.rows.inputs) {
+    value = text ? engine() % game.spec.classes() : engine() % 2 ? engine() % 256 : 0;
+  }
   for (int64_t r = 0; r < rows; ++r) game.rows.labels.push_back(engine() % game.spec.classes());
   return game;
+}
+
+inline RandomCase MakeCase(std::vector<int> sizes, int updates, int64_t rows, uint64_t seed,
+                           int32_t spread = 1 << 14, int32_t step = 1 << 12) {
+  return MakeCase(SpecOf(std::move(sizes)), updates, rows, seed, spread, step);
 }
 
 }  // namespace rochdale::learning

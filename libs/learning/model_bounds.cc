@@ -1,0 +1,103 @@
+#include "absl/strings/str_cat.h"
+#include "libs/base/errors.h"
+#include "libs/learning/model.h"
+
+namespace rochdale::learning {
+namespace {
+
+// Adds an error unless low <= value <= high.
+void CheckBounds(int64_t value, int64_t low, int64_t high, const std::string& field,
+                 FieldErrors& errors) {
+  if (value < low || value > high) {
+    errors.Add(field, absl::StrCat("must be ", low, " to ", high));
+  }
+}
+
+// The widths of a chain of linear layers that ends in classes; `inputs` says whether the first is
+// the width of a row.
+void CheckSizes(const std::vector<int>& sizes, bool inputs, FieldErrors& errors) {
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    const bool last = i + 1 == sizes.size();
+    const int high = last ? kClassesMax : inputs && i == 0 ? kInputsMax : kLayerWidthMax;
+    CheckBounds(sizes[i], last ? 2 : 1, high, absl::StrCat("layer_sizes[", i, "]"), errors);
+  }
+}
+
+void CheckCount(size_t count, size_t low, size_t high, const char* field, FieldErrors& errors) {
+  if (count < low || count > high) {
+    errors.Add(field, low == high ? absl::StrCat("must have ", low, " sizes")
+                                  : absl::StrCat("must have ", low, " to ", high, " sizes"));
+  }
+}
+
+void CheckConvnet(const ModelSpec& spec, FieldErrors& errors) {
+  CheckCount(spec.layer_sizes.size(), 1, kLayersMax - kConvolutionsMax, "layer_sizes", errors);
+  CheckCount(spec.image.size(), 3, 3, "image", errors);
+  CheckCount(spec.channels.size(), 1, kConvolutionsMax, "channels", errors);
+  if (!errors.empty()) return;
+  CheckSizes(spec.layer_sizes, false, errors);
+  CheckBounds(spec.image[0], 1, kImageChannelsMax, "image[0]", errors);
+  CheckBounds(spec.image[1], 2, kImageSideMax, "image[1]", errors);
+  CheckBounds(spec.image[2], 2, kImageSideMax, "image[2]", errors);
+  for (size_t i = 0; i < spec.channels.size(); ++i) {
+    CheckBounds(spec.channels[i], 1, kChannelsMax, absl::StrCat("channels[", i, "]"), errors);
+  }
+  if (!errors.empty()) return;
+  int64_t height = spec.image[1], width = spec.image[2], flat = 0;
+  CheckBounds(spec.image[0] * height * width, 1, kInputsMax, "image", errors);
+  for (const int channels : spec.channels) {
+    CheckBounds(channels * height * width, 1, kFeatureMapMax, "channels", errors);
+    height /= 2;
+    width /= 2;
+    flat = channels * height * width;
+  }
+  if (height < 1 || width < 1) {
+    errors.Add("channels", "must be no more than the image can be halved");
+  } else if (flat > kLayerWidthMax) {
+    errors.Add("channels", absl::StrCat("must leave at most ", kLayerWidthMax, " values"));
+  }
+}
+
+void CheckTransformer(const TransformerSpec& spec, FieldErrors& errors) {
+  CheckBounds(spec.context, 1, kContextMax, "context", errors);
+  CheckBounds(spec.vocabulary, 2, kVocabularyMax, "vocabulary", errors);
+  CheckBounds(spec.width, 2, kWidthMax, "width", errors);
+  CheckBounds(spec.blocks, 1, kBlocksMax, "blocks", errors);
+  CheckBounds(spec.mlp_width, 1, kMlpWidthMax, "mlp_width", errors);
+  if (spec.heads < 1 || spec.width % spec.heads != 0) {
+    errors.Add("heads", "must divide the width");
+  }
+}
+
+}  // namespace
+
+absl::Status ValidateModelSpec(const ModelSpec& spec) {
+  FieldErrors errors;
+  switch (spec.kind) {
+    case ModelKind::kSoftmaxRegression:
+    case ModelKind::kMlp: {
+      const bool mlp = spec.kind == ModelKind::kMlp;
+      CheckCount(spec.layer_sizes.size(), mlp ? 3 : 2, mlp ? kLayersMax + 1 : 2, "layer_sizes",
+                 errors);
+      if (errors.empty()) CheckSizes(spec.layer_sizes, true, errors);
+      break;
+    }
+    case ModelKind::kConvnet: CheckConvnet(spec, errors); break;
+    case ModelKind::kCharacterTransformer: CheckTransformer(spec.transformer, errors); break;
+    default: errors.Add("kind", "must name an architecture");
+  }
+  // Members of other kinds would be lost in the JSON.
+  const bool convnet = spec.kind == ModelKind::kConvnet;
+  const bool transformer = spec.kind == ModelKind::kCharacterTransformer;
+  if ((!convnet && !(spec.image.empty() && spec.channels.empty())) ||
+      (transformer && !spec.layer_sizes.empty()) ||
+      (!transformer && spec.transformer != TransformerSpec{})) {
+    errors.Add("model", "has members that are none of its kind");
+  }
+  if (errors.empty() && ParameterCount(spec) > kParametersMax) {
+    errors.Add("layer_sizes", absl::StrCat("must have at most ", kParametersMax, " parameters"));
+  }
+  return errors.ToStatus();
+}
+
+}  // namespace rochdale::learning
