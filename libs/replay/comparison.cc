@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "libs/base/status_macros.h"
 
@@ -21,6 +22,18 @@ absl::Status Same(const Row& row, const Row& wanted) {
 }
 
 }  // namespace
+
+PrincipalRow RowOf(const Uuid& id, const Principal& principal) {
+  return {id, principal.registered_by, principal.kyc_level, principal.kyc_expires_us,
+          principal.kyc_event};
+}
+
+MandateRow RowOf(const Uuid& id, const Mandate& m) {
+  return {id,           m.event,           m.cooperative,  m.principal,
+          m.agent,      m.actions,         m.not_before_us, m.expires_us,
+          m.budget_day, m.budget_total,    absl::BytesToHexString(m.counterparties),
+          m.revoked ? 1 : 0};
+}
 
 absl::Status Comparison::Next(const crypto::Entry& entry) {
   const int64_t index = books_.entries();
@@ -98,6 +111,75 @@ absl::Status Comparison::Is(const SpentRow& row) {
   return Same(row, SpentRow{row.key, row.asset, row.day, wanted});
 }
 
+template <typename Row>
+absl::Status Comparison::Once(const Row& row) {
+  if (authority_.insert(NameOf(row)).second) return absl::OkStatus();
+  return Differs(row, "it is there twice");
+}
+
+absl::Status Comparison::Is(const NetworkRow& row) {
+  RETURN_IF_ERROR(Once(row));
+  return Same(row, NetworkRow{books_.authority().network()});
+}
+
+absl::Status Comparison::Is(const PrincipalRow& row) {
+  const Principal* principal = books_.authority().FindPrincipal(row.id);
+  if (principal == nullptr) return Differs(row, "the log does not register it");
+  RETURN_IF_ERROR(Once(row));
+  return Same(row, RowOf(row.id, *principal));
+}
+
+absl::Status Comparison::Is(const PausedRow& row) {
+  const auto found = books_.authority().paused().find(row.agent);
+  if (found == books_.authority().paused().end()) return Differs(row, "by the log it is not paused");
+  RETURN_IF_ERROR(Once(row));
+  return Same(row, PausedRow{row.agent, found->second});
+}
+
+absl::Status Comparison::Is(const MandateRow& row) {
+  const Mandate* mandate = books_.authority().FindMandate(row.id);
+  if (mandate == nullptr) return Differs(row, "the log does not grant it");
+  RETURN_IF_ERROR(Once(row));
+  return Same(row, RowOf(row.id, *mandate));
+}
+
+absl::Status Comparison::Is(const LeftRow& row) {
+  const auto found = books_.authority().left().find({row.cooperative, row.principal});
+  if (found == books_.authority().left().end()) return Differs(row, "by the log it has not left");
+  RETURN_IF_ERROR(Once(row));
+  return Same(row, LeftRow{row.cooperative, row.principal, found->second});
+}
+
+absl::Status Comparison::Is(const ParameterRow& row) {
+  const auto found = books_.authority().parameters().find(row.name);
+  if (found == books_.authority().parameters().end()) {
+    return Differs(row, "the log does not set it");
+  }
+  RETURN_IF_ERROR(Once(row));
+  return Same(row, ParameterRow{row.name, found->second.value, found->second.log_index});
+}
+
+absl::Status Comparison::FinishAuthority() const {
+  const Authority& authority = books_.authority();
+  const auto there = [&](const TableRow& row) {
+    if (authority_.contains(NameOf(row))) return absl::OkStatus();
+    return absl::DataLossError(absl::StrCat(NameOf(row), ": it is missing"));
+  };
+  RETURN_IF_ERROR(there(NetworkRow{}));
+  for (const auto& [id, principal] : authority.principals()) {
+    RETURN_IF_ERROR(there(PrincipalRow{id}));
+  }
+  for (const auto& [agent, index] : authority.paused()) RETURN_IF_ERROR(there(PausedRow{agent}));
+  for (const auto& [id, mandate] : authority.mandates()) RETURN_IF_ERROR(there(MandateRow{id}));
+  for (const auto& [who, index] : authority.left()) {
+    RETURN_IF_ERROR(there(LeftRow{who.first, who.second}));
+  }
+  for (const auto& [name, value] : authority.parameters()) {
+    RETURN_IF_ERROR(there(ParameterRow{name}));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Comparison::Finish() const {
   RETURN_IF_ERROR(books_.Close());
   for (size_t i = 0; i < pending_.size(); ++i) {
@@ -123,7 +205,7 @@ absl::Status Comparison::Finish() const {
     return absl::DataLossError(absl::StrCat("spent lacks ", key.key.ToString(), " of ", key.asset,
                                             " on day ", key.day));
   }
-  return absl::OkStatus();
+  return FinishAuthority();
 }
 
 }  // namespace rochdale::replay

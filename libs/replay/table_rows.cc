@@ -1,5 +1,6 @@
 #include "libs/replay/table_rows.h"
 
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -44,7 +45,42 @@ void Visit(Fields& f, SpentRow& row) {
   f("key", row.key), f("asset", row.asset), f("day", row.day), f("amount", row.amount);
 }
 
-constexpr const char* kTables[] = {"log", "history", "account", "hold", "correction", "spent"};
+template <typename Fields>
+void Visit(Fields& f, NetworkRow& row) {
+  f("network", row.network);
+}
+template <typename Fields>
+void Visit(Fields& f, PrincipalRow& row) {
+  f("id", row.id), f("registered_by", row.registered_by), f("kyc_level", row.kyc_level);
+  f("kyc_expires_us", row.kyc_expires_us), f("kyc_event", row.kyc_event);
+}
+template <typename Fields>
+void Visit(Fields& f, PausedRow& row) {
+  f("agent", row.agent), f("log_index", row.log_index);
+}
+template <typename Fields>
+void Visit(Fields& f, MandateRow& row) {
+  f("id", row.id), f("event", row.event), f("cooperative", row.cooperative);
+  f("principal", row.principal), f("agent", row.agent), f("actions", row.actions);
+  f("not_before_us", row.not_before_us), f("expires_us", row.expires_us);
+  f("budget_day", row.budget_day), f("budget_total", row.budget_total);
+  f("counterparties", row.counterparties), f("ended", row.ended);
+}
+template <typename Fields>
+void Visit(Fields& f, LeftRow& row) {
+  f("cooperative", row.cooperative), f("principal", row.principal);
+  f("log_index", row.log_index);
+}
+template <typename Fields>
+void Visit(Fields& f, ParameterRow& row) {
+  f("name", row.name), f("value", row.value), f("log_index", row.log_index);
+}
+
+// In the order of TableRow.
+constexpr const char* kTables[] = {"log",    "history", "account",   "hold",
+                                   "correction", "spent",   "network",   "principal",
+                                   "paused", "mandate", "left",      "parameter"};
+static_assert(std::size(kTables) == std::variant_size_v<TableRow>);
 
 struct Writing {
   Json& out;
@@ -135,6 +171,23 @@ std::string NameOf(const TableRow& row) {
     std::string operator()(const SpentRow& r) const {
       return absl::StrCat("spent, ", r.key.ToString(), " of ", r.asset, " on day ", r.day);
     }
+    std::string operator()(const NetworkRow&) const { return "authority_state"; }
+    std::string operator()(const PrincipalRow& r) const {
+      return absl::StrCat("authority_principals, ", r.id.ToString());
+    }
+    std::string operator()(const PausedRow& r) const {
+      return absl::StrCat("authority_paused_agents, ", r.agent.ToString());
+    }
+    std::string operator()(const MandateRow& r) const {
+      return absl::StrCat("authority_mandates, ", r.id.ToString());
+    }
+    std::string operator()(const LeftRow& r) const {
+      return absl::StrCat("authority_left, ", r.principal.ToString(), " from ",
+                          r.cooperative.ToString());
+    }
+    std::string operator()(const ParameterRow& r) const {
+      return absl::StrCat("authority_parameters, ", r.name);
+    }
   };
   return std::visit(Named(), row);
 }
@@ -155,12 +208,12 @@ absl::StatusOr<TableRow> ParseLine(absl::string_view line) {
   if (json.dump() != line) return absl::InvalidArgumentError("a line that is not canonical");
   const std::string table = json["table"];
   absl::StatusOr<TableRow> row = absl::InvalidArgumentError("a row of an unknown table");
-  if (table == kTables[0]) row = Read<LogRow>(json);
-  if (table == kTables[1]) row = Read<HistoryRow>(json);
-  if (table == kTables[2]) row = Read<AccountRow>(json);
-  if (table == kTables[3]) row = Read<HoldRow>(json);
-  if (table == kTables[4]) row = Read<CorrectionRow>(json);
-  if (table == kTables[5]) row = Read<SpentRow>(json);
+  [&]<size_t... I>(std::index_sequence<I...>) {
+    ((table == kTables[I]
+          ? static_cast<void>(row = Read<std::variant_alternative_t<I, TableRow>>(json))
+          : void()),
+     ...);
+  }(std::make_index_sequence<std::variant_size_v<TableRow>>());
   if (row.ok() && ToLine(*row) != line) {
     return absl::InvalidArgumentError("a line with other members");
   }

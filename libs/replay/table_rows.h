@@ -54,8 +54,42 @@ struct SpentRow {
   int64_t day = 0, amount = 0;
 };
 
+// What is known of authority (docs/evidence.md, section 7.4).
+struct NetworkRow {
+  Uuid network;  // zero: no cooperative was founded
+};
+
+struct PrincipalRow {
+  Uuid id, registered_by;
+  int64_t kyc_level = 0, kyc_expires_us = 0;
+  Uuid kyc_event;
+};
+
+struct PausedRow {
+  Uuid agent;
+  int64_t log_index = 0;
+};
+
+struct MandateRow {
+  Uuid id, event, cooperative, principal, agent;
+  int64_t actions = 0, not_before_us = 0, expires_us = 0, budget_day = 0, budget_total = 0;
+  std::string counterparties;  // hex of 16 bytes each
+  int64_t ended = 0;           // 1: it has
+};
+
+struct LeftRow {
+  Uuid cooperative, principal;
+  int64_t log_index = 0;
+};
+
+struct ParameterRow {
+  std::string name, value;
+  int64_t log_index = 0;
+};
+
 using TableRow =
-    std::variant<LogRow, HistoryRow, AccountRow, HoldRow, CorrectionRow, SpentRow>;
+    std::variant<LogRow, HistoryRow, AccountRow, HoldRow, CorrectionRow, SpentRow, NetworkRow,
+                 PrincipalRow, PausedRow, MandateRow, LeftRow, ParameterRow>;
 
 // "history of <account> at entry 12": for messages.
 std::string NameOf(const TableRow& row);

@@ -247,7 +247,7 @@ class Auditing {
   // The tables that say how things stand now.
   absl::Status CheckState() {
     if (next_history_) Need(books_.Check(*next_history_));
-    for (const auto open : {ReadAccounts, ReadHolds, ReadCorrections, ReadSpent}) {
+    for (const auto open : kStateTables) {
       if (!comparing_) return absl::OkStatus();
       ASSIGN_OR_RETURN(Reader<replay::TableRow> rows, open(tx_));
       while (comparing_) {
@@ -321,14 +321,16 @@ absl::Status ExportTables(pg::Transaction& tx,
                           const std::function<absl::Status(const std::string& line)>& write) {
   ASSIGN_OR_RETURN(const TreeState state, ReadTreeState(tx));
   RETURN_IF_ERROR(write(replay::ToLine(replay::LogRow{state.size, state.root.ToString()})));
-  for (const auto open : {ReadHistory, ReadAccounts, ReadHolds, ReadCorrections, ReadSpent}) {
-    ASSIGN_OR_RETURN(Reader<replay::TableRow> rows, open(tx));
+  const auto write_all = [&](absl::StatusOr<Reader<replay::TableRow>> rows) -> absl::Status {
+    RETURN_IF_ERROR(rows.status());
     while (true) {
-      ASSIGN_OR_RETURN(const std::optional<replay::TableRow> row, rows.Next());
-      if (!row) break;
+      ASSIGN_OR_RETURN(const std::optional<replay::TableRow> row, rows->Next());
+      if (!row) return absl::OkStatus();
       RETURN_IF_ERROR(write(replay::ToLine(*row)));
     }
-  }
+  };
+  RETURN_IF_ERROR(write_all(ReadHistory(tx)));
+  for (const auto open : kStateTables) RETURN_IF_ERROR(write_all(open(tx)));
   return absl::OkStatus();
 }
 

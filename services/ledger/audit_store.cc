@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "libs/base/status_macros.h"
 #include "services/ledger/rules.h"
@@ -64,6 +65,29 @@ TableRow ToCorrection(const pg::Row& row) {
 TableRow ToSpent(const pg::Row& row) {
   return replay::SpentRow{row.Get<Uuid>(0), row.Get<std::string>(1), row.Get<int32_t>(2),
                           row.Get<int64_t>(3)};
+}
+
+TableRow ToNetwork(const pg::Row& row) { return replay::NetworkRow{row.Get<Uuid>(0)}; }
+TableRow ToPrincipal(const pg::Row& row) {
+  return replay::PrincipalRow{row.Get<Uuid>(0), row.Get<Uuid>(1), row.Get<int32_t>(2),
+                              row.Get<int64_t>(3), row.Get<Uuid>(4)};
+}
+TableRow ToPaused(const pg::Row& row) {
+  return replay::PausedRow{row.Get<Uuid>(0), row.Get<int64_t>(1)};
+}
+TableRow ToMandateRow(const pg::Row& row) {
+  return replay::MandateRow{row.Get<Uuid>(0),    row.Get<Uuid>(1),    row.Get<Uuid>(2),
+                            row.Get<Uuid>(3),    row.Get<Uuid>(4),    row.Get<int64_t>(5),
+                            row.Get<int64_t>(6), row.Get<int64_t>(7), row.Get<int64_t>(8),
+                            row.Get<int64_t>(9), absl::BytesToHexString(row.GetBytes(10)),
+                            row.Get<bool>(11) ? 1 : 0};
+}
+TableRow ToLeft(const pg::Row& row) {
+  return replay::LeftRow{row.Get<Uuid>(0), row.Get<Uuid>(1), row.Get<int64_t>(2)};
+}
+TableRow ToParameter(const pg::Row& row) {
+  return replay::ParameterRow{row.Get<std::string>(0), row.Get<std::string>(1),
+                              row.Get<int64_t>(2)};
 }
 
 }  // namespace
@@ -149,6 +173,48 @@ absl::StatusOr<Reader<TableRow>> ReadSpent(pg::Transaction& tx) {
                                 "SELECT key, asset, day, amount FROM spent "
                                 "ORDER BY key, asset, day",
                                 ToSpent);
+}
+
+absl::StatusOr<Reader<TableRow>> ReadNetwork(pg::Transaction& tx) {
+  return Reader<TableRow>::Open(tx, "audit_network", "SELECT network FROM authority_state",
+                                ToNetwork);
+}
+
+absl::StatusOr<Reader<TableRow>> ReadPrincipals(pg::Transaction& tx) {
+  return Reader<TableRow>::Open(tx, "audit_principals",
+                                "SELECT principal, registered_by, kyc_level, kyc_expires_us, "
+                                "kyc_event FROM authority_principals ORDER BY principal",
+                                ToPrincipal);
+}
+
+absl::StatusOr<Reader<TableRow>> ReadPausedAgents(pg::Transaction& tx) {
+  return Reader<TableRow>::Open(tx, "audit_paused",
+                                "SELECT agent, log_index FROM authority_paused_agents "
+                                "ORDER BY agent",
+                                ToPaused);
+}
+
+absl::StatusOr<Reader<TableRow>> ReadMandates(pg::Transaction& tx) {
+  return Reader<TableRow>::Open(
+      tx, "audit_mandates",
+      "SELECT mandate, event_id, cooperative, principal, agent, actions, not_before_us, "
+      "expires_us, budget_day, budget_total, counterparties, revoked FROM authority_mandates "
+      "ORDER BY mandate",
+      ToMandateRow);
+}
+
+absl::StatusOr<Reader<TableRow>> ReadLeft(pg::Transaction& tx) {
+  return Reader<TableRow>::Open(tx, "audit_left",
+                                "SELECT cooperative, principal, log_index FROM authority_left "
+                                "ORDER BY cooperative, principal",
+                                ToLeft);
+}
+
+absl::StatusOr<Reader<TableRow>> ReadParameters(pg::Transaction& tx) {
+  return Reader<TableRow>::Open(tx, "audit_parameters",
+                                "SELECT name, value, log_index FROM authority_parameters "
+                                "ORDER BY name",
+                                ToParameter);
 }
 
 constexpr char kFindTile[] = "SELECT hashes, root FROM tiles WHERE level = $1 AND index = $2";

@@ -60,6 +60,17 @@ absl::StatusOr<Reader<replay::TableRow>> ReadAccounts(pg::Transaction& tx);
 absl::StatusOr<Reader<replay::TableRow>> ReadHolds(pg::Transaction& tx);
 absl::StatusOr<Reader<replay::TableRow>> ReadCorrections(pg::Transaction& tx);
 absl::StatusOr<Reader<replay::TableRow>> ReadSpent(pg::Transaction& tx);
+absl::StatusOr<Reader<replay::TableRow>> ReadNetwork(pg::Transaction& tx);
+absl::StatusOr<Reader<replay::TableRow>> ReadPrincipals(pg::Transaction& tx);
+absl::StatusOr<Reader<replay::TableRow>> ReadPausedAgents(pg::Transaction& tx);
+absl::StatusOr<Reader<replay::TableRow>> ReadMandates(pg::Transaction& tx);
+absl::StatusOr<Reader<replay::TableRow>> ReadLeft(pg::Transaction& tx);
+absl::StatusOr<Reader<replay::TableRow>> ReadParameters(pg::Transaction& tx);
+
+// The tables that say how things stand at the end of the log, in the order of the export.
+inline constexpr absl::StatusOr<Reader<replay::TableRow>> (*kStateTables[])(pg::Transaction& tx) =
+    {ReadAccounts,   ReadHolds,        ReadCorrections, ReadSpent, ReadNetwork,
+     ReadPrincipals, ReadPausedAgents, ReadMandates,    ReadLeft,  ReadParameters};
 
 absl::StatusOr<std::optional<Tile>> FindTile(pg::Transaction& tx, int level, int64_t index);
 struct Counts {

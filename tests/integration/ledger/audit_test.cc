@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "libs/crypto/entry_builder.h"
 #include "libs/crypto/entry_kinds.h"
 #include "services/ledger/audit.h"
 #include "tests/integration/ledger/harness.h"
@@ -71,6 +72,7 @@ struct History {
       steps.push_back(end);
     }
     Post(ann, OrderOf(ledger, world.ann.key, steps, ledger.clock.Now()));
+    Govern(ledger, world);
     // An id that burns.
     v1::Transfer poor = TransferOf(ledger, world.of_bob, world.of_ann, int64_t{1} << 60,
                                    v1::TRANSFER_KIND_TRADE);
@@ -80,6 +82,44 @@ struct History {
     // Two heads at least.
     absl::SleepFor(absl::Milliseconds(300));
     ledger.Stop();
+  }
+
+  // A cooperative, which is the network; a mandate that ended and one that stands, an agent that
+  // is paused, a member that left, a parameter.
+  static void Govern(Ledger& ledger, const World& world) {
+    namespace kind = crypto::kind;
+    namespace tag = crypto::tag;
+    const CooperativeId cooperative{ledger.ids.New(ledger.clock.Now())};
+    const Agent agent = ledger.NewAgent(world.ann);
+    std::vector<std::string> entries;
+    const auto add = [&](uint16_t kind, const Uuid& subject, const auto& fill) {
+      crypto::EntryBuilder entry(kind, {ledger.ids.New(ledger.clock.Now())}, ledger.clock.Now());
+      entry.Subject(subject).Cooperative(cooperative);
+      if (kind != kind::kAgentPaused) {
+        entry.Document(crypto::SignDocument(world.ann.key, "test", "{}").value());
+      }
+      fill(entry);
+      entries.push_back(entry.BuildBytes().value());
+    };
+    add(kind::kCooperativeFounded, cooperative.value,
+        [](auto& entry) { entry.U64(tag::kRulesVersion, 1); });
+    for (int i = 0; i < 2; ++i) {
+      add(kind::kMandateGranted, ledger.ids.New(ledger.clock.Now()), [&](auto& entry) {
+        entry.Id(tag::kPrincipal, world.ann.id).Id(tag::kAgent, agent.id)
+            .I64(tag::kNotBeforeUs, 1'000)
+            .I64(tag::kExpiresUs, int64_t{1} << 52).U64(tag::kActions, 6)
+            .U64(tag::kBudgetPerDay, 1'000).U64(tag::kBudgetTotal, 9'000)
+            .Bytes(tag::kCounterparties, world.ann.id.value.AsBytes());
+      });
+    }
+    add(kind::kAgentPaused, agent.id.value,
+        [](auto& entry) { entry.Text(tag::kReason, "TRIED"); });
+    add(kind::kMembershipLeft, world.bob.id.value, [](auto&) {});
+    add(kind::kParameterChanged, cooperative.value, [](auto& entry) {
+      entry.U64(tag::kVersion, 1).Text(tag::kParameter, "ledger.kyc_l1_daily_micro")
+          .Text(tag::kValue, "70000000");
+    });
+    ledger.Governance(entries);
   }
 
   static v1::PostTransfersResponse Post(Client& client, const v1::PostTransfersRequest& request) {
@@ -169,10 +209,11 @@ TEST_CASE("a bit that was changed in any column is found", "[ledger][audit]") {
   const uint64_t seed = std::random_device()();
   INFO("seed " << seed);
   std::mt19937_64 engine(seed);
-  // Labels are not in the log; when a head was signed, who led and how often the writer wrote, no
-  // leaf says.
+  // Labels are not in the log; when a head was signed, who led, how often the writer wrote and until
+  // when governance said to have said everything, no leaf says.
   const std::set<std::string> unsaid = {"accounts.label", "tree_heads.signed_us",
-                                        "tree_state.epoch", "tree_state.batch", "tree_state.id"};
+                                        "tree_state.epoch", "tree_state.batch", "tree_state.id",
+                                        "authority_state.id", "authority_state.complete_until_us"};
   struct Column {
     std::string table, name, type;
   };
@@ -183,7 +224,9 @@ TEST_CASE("a bit that was changed in any column is found", "[ledger][audit]") {
         "SELECT table_name, column_name, udt_name FROM information_schema.columns "
         "WHERE table_schema = 'ledger' AND table_name IN ('accounts', 'account_history', "
         "'event_ids', 'entry_subjects', 'leaf_chunks', 'tiles', 'tree_state', 'tree_heads', "
-        "'documents', 'holds', 'corrections', 'spent') ORDER BY 1, 2");
+        "'documents', 'holds', 'corrections', 'spent', 'authority_state', 'authority_principals', "
+        "'authority_paused_agents', 'authority_mandates', 'authority_left', "
+        "'authority_parameters') ORDER BY 1, 2");
     if (!rows.ok()) return rows.status();
     for (const pg::Row& row : *rows) {
       columns.push_back({row.Get<std::string>(0), row.Get<std::string>(1),
@@ -191,8 +234,9 @@ TEST_CASE("a bit that was changed in any column is found", "[ledger][audit]") {
     }
     return absl::OkStatus();
   }).ok());
-  CHECK(columns.size() > 50);
+  CHECK(columns.size() > 75);
   int changed = 0;
+  std::set<std::string> tables;
   for (const Column& column : columns) {
     if (unsaid.contains(absl::StrCat(column.table, ".", column.name))) continue;
     const std::string& c = column.name;
@@ -226,6 +270,7 @@ TEST_CASE("a bit that was changed in any column is found", "[ledger][audit]") {
     INFO(column.table << "." << c << ": " << value);
     if (!forced.ok()) continue;  // a constraint of the table refuses it
     ++changed;
+    tables.insert(column.table);
     const auto audit = AuditNow(history.db(), history.LastCheckpoint());
     const std::string said = Said(audit);
     INFO(said);
@@ -240,7 +285,8 @@ TEST_CASE("a bit that was changed in any column is found", "[ledger][audit]") {
                                         column.table, " ENABLE TRIGGER USER"));
     }).ok());
   }
-  CHECK(changed > 35);
+  CHECK(changed > 55);
+  CHECK(tables.size() == 18);  // at least once each
   const auto audit = AuditNow(history.db(), history.LastCheckpoint());
   INFO(Said(audit));
   CHECK(audit->problem_count == 0);

@@ -309,6 +309,18 @@ TEST_CASE("An export of the tables is compared row by row", "[verify][replay]") 
     if (amount == 0) continue;  // may be there or not
     lines.push_back(replay::ToLine(replay::SpentRow{key.key, key.asset, key.day, amount}));
   }
+  const replay::Authority& authority = books.books().authority();
+  const auto add = [&](const replay::TableRow& row) { lines.push_back(replay::ToLine(row)); };
+  add(replay::NetworkRow{authority.network()});
+  for (const auto& [id, principal] : authority.principals()) add(replay::RowOf(id, principal));
+  for (const auto& [agent, index] : authority.paused()) add(replay::PausedRow{agent, index});
+  for (const auto& [id, mandate] : authority.mandates()) add(replay::RowOf(id, mandate));
+  for (const auto& [who, index] : authority.left()) {
+    add(replay::LeftRow{who.first, who.second, index});
+  }
+  for (const auto& [name, set] : authority.parameters()) {
+    add(replay::ParameterRow{name, set.value, set.log_index});
+  }
   lines.insert(lines.begin(),
                replay::ToLine(replay::LogRow{static_cast<int64_t>(ledger.leaves().size()),
                                              tree.Root().ToString()}));
