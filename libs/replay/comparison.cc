@@ -131,7 +131,7 @@ absl::Status Comparison::Is(const PrincipalRow& row) {
 
 absl::Status Comparison::Is(const PausedRow& row) {
   const auto found = books_.authority().paused().find(row.agent);
-  if (found == books_.authority().paused().end()) return Differs(row, "by the log it is not paused");
+  if (found == books_.authority().paused().end()) return Differs(row, "the log does not pause it");
   RETURN_IF_ERROR(Once(row));
   return Same(row, PausedRow{row.agent, found->second});
 }

@@ -209,8 +209,8 @@ TEST_CASE("a bit that was changed in any column is found", "[ledger][audit]") {
   const uint64_t seed = std::random_device()();
   INFO("seed " << seed);
   std::mt19937_64 engine(seed);
-  // Labels are not in the log; when a head was signed, who led, how often the writer wrote and until
-  // when governance said to have said everything, no leaf says.
+  // Labels are not in the log; when a head was signed, who led, how often the writer wrote and
+  // until when governance said to have said everything, no leaf says.
   const std::set<std::string> unsaid = {"accounts.label", "tree_heads.signed_us",
                                         "tree_state.epoch", "tree_state.batch", "tree_state.id",
                                         "authority_state.id", "authority_state.complete_until_us"};

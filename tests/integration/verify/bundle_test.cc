@@ -105,6 +105,15 @@ TEST_CASE("A bundle of twelve members, paid by sampled Shapley, verifies", "[ver
   }
 }
 
+TEST_CASE("A bundle of a log that was restarted openly verifies", "[verify]") {
+  const SampleCooperative sample(Fault::kNone, 3, /*restarted=*/true);
+  const Report report = VerifySample(sample);
+  INFO(report.ToText());
+  CHECK(report.ok());
+  CHECK(report.checks().size() == 22);
+  CHECK(sample.origin().name != Honest().origin().name);
+}
+
 TEST_CASE("A bundle verifies as an archive, too", "[verify]") {
   const Folder folder;
   WriteFile(folder.File("bundle.tar"), Honest().Archive());
@@ -278,6 +287,10 @@ TEST_CASE("Whatever an operator signs, a lie is found", "[verify]") {
       {Fault::kOtherBudget, "contents"},
       {Fault::kOtherKyc, "contents"},
       {Fault::kOtherParameter, "contents"},
+      {Fault::kRestartByStranger, "contents"},
+      {Fault::kRestartOfNothing, "contents"},
+      {Fault::kRestartOfAnother, "log-entries"},
+      {Fault::kRestartToldOtherwise, "contents"},
   };
   for (const Case& c : cases) {
     const Report report = VerifySample(SampleCooperative(c.fault));

@@ -1,5 +1,6 @@
 #include "tests/integration/verify/sample_cooperative.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -52,11 +53,12 @@ crypto::NodeReader ReaderOf(const std::vector<std::string>& leaves) {
 
 }  // namespace
 
-SampleCooperative::SampleCooperative(Fault fault, int members)
+SampleCooperative::SampleCooperative(Fault fault, int members, bool restarted)
     : fault_(fault),
       log_key_(KeyOf("log")),
       founder_(KeyOf("founder")),
       customer_key_(KeyOf("customer")) {
+  origin_ = kOrigin;
   Found();
   std::vector<std::string> names = {"anna", "bela", "cleo"};
   for (int i = 3; i < members; ++i) names.push_back(absl::StrCat("member ", i));
@@ -67,6 +69,7 @@ SampleCooperative::SampleCooperative(Fault fault, int members)
     Join(members_.back());
   }
   MakeModel();
+  if (restarted || fault >= Fault::kRestartByStranger) Restart();
   first_head_ = leaves_.size();
   RunRound(1);
   PayRevenue(1'000'003);
@@ -89,7 +92,7 @@ SampleCooperative::SampleCooperative(Fault fault, int members)
 }
 
 crypto::NoteKey SampleCooperative::origin() const {
-  return {kOrigin, crypto::NoteAlgorithm::kEd25519, log_key_.public_key()};
+  return {origin_, crypto::NoteAlgorithm::kEd25519, log_key_.public_key()};
 }
 
 Uuid SampleCooperative::NewId(const std::string& what) const {
@@ -257,6 +260,35 @@ void SampleCooperative::Join(Member& member) {
                               crypto::Salt{crypto::Sha256(member.name).bytes}));
 }
 
+// Nothing points at an entry by its index yet.
+void SampleCooperative::Restart() {
+  const uint64_t kept = leaves_.size();
+  const crypto::NodeReader nodes = ReaderOf(leaves_);
+  crypto::Digest root = crypto::TreeRoot(kept, nodes).value();
+  if (Is(Fault::kRestartOfAnother)) root.bytes[3] ^= 1;
+  const uint64_t lost = Is(Fault::kRestartOfNothing) ? kept : kept + 9;
+  const crypto::Checkpoint last{kOrigin, lost, crypto::Sha256("of entries that nobody has")};
+  origin_ = absl::StrCat(kOrigin, "-2");
+  const Json statement = {
+      {"origin", origin_},
+      {"previousOrigin", kOrigin},
+      {"previousSize", absl::StrCat(kept + (Is(Fault::kRestartToldOtherwise) ? 1 : 0))},
+      {"previousRoot", root.ToString()},
+      {"lastCheckpoint", crypto::FormatNote(*crypto::SignCheckpoint(last, log_key_))},
+      {"reason", "a disk"}};
+  const auto document = Sign(founder_, "rochdale.ledger.v1.LogRestart", statement.dump());
+  const auto by_operator =
+      crypto::SignDocument(Is(Fault::kRestartByStranger) ? customer_key_ : log_key_,
+                           document.type, document.body);
+  crypto::EntryBuilder started = Entry(kind::kLogStarted, nullptr);
+  started.Bytes(tag::kRegisteredKey, log_key_.public_key().AsBytes()).Text(tag::kOrigin, origin_)
+      .Text(tag::kPreviousOrigin, kOrigin).U64(tag::kPreviousSize, kept)
+      .Digest(tag::kPreviousRoot, root).Document(document)
+      .Bytes(tag::kOperatorSignature, by_operator.value().signature.AsBytes());
+  Append(started);
+  std::rotate(leaves_.begin(), leaves_.end() - 1, leaves_.end());
+}
+
 void SampleCooperative::PutBlob(const std::string& bytes) {
   files_[absl::StrCat("blobs/", crypto::Sha256(bytes).ToString())] = bytes;
 }
@@ -273,7 +305,7 @@ void SampleCooperative::Publish() {
     files_[absl::StrCat("log/", tile.Path())] = *bytes;
   }
   for (const size_t size : {first_head_, leaves_.size()}) {
-    crypto::Checkpoint checkpoint{kOrigin, size, *crypto::TreeRoot(size, nodes)};
+    crypto::Checkpoint checkpoint{origin_, size, *crypto::TreeRoot(size, nodes)};
     if (Is(Fault::kForgedHead) && size == first_head_) checkpoint.root.bytes[0] ^= 1;
     const std::string note = crypto::FormatNote(*crypto::SignCheckpoint(checkpoint, log_key_));
     files_[absl::StrCat("log/checkpoints/", size)] = note;
@@ -296,7 +328,7 @@ void SampleCooperative::Seal() {
   crypto::Note note{absl::StrCat("rochdale evidence bundle v1\n",
                                  crypto::Sha256(files_["manifest.json"]).ToString(), "\n"),
                     {}};
-  note.signatures.push_back(*crypto::SignNote(kOrigin, log_key_, note.text));
+  note.signatures.push_back(*crypto::SignNote(origin_, log_key_, note.text));
   files_["manifest.sig"] = crypto::FormatNote(note);
 }
 

@@ -52,11 +52,17 @@ enum class Fault {
   kOtherBudget,            // a mandate's entry allows more than was signed
   kOtherKyc,               // a KYC level's entry says more than was signed
   kOtherParameter,         // a first value that is not in the genesis
+  // Of a log that was restarted:
+  kRestartByStranger,      // a statement that the operator's signature is not under
+  kRestartOfNothing,       // the checkpoint it shows is not beyond what was kept
+  kRestartOfAnother,       // the entries kept have another root than it says
+  kRestartToldOtherwise,   // the entry says another size than was signed
 };
 
 class SampleCooperative {
  public:
-  explicit SampleCooperative(Fault fault = Fault::kNone, int members = 3);
+  // `restarted`: the log lost entries before the first round, and goes on under a new origin.
+  explicit SampleCooperative(Fault fault = Fault::kNone, int members = 3, bool restarted = false);
 
   // Every file of the bundle by path, manifest and signature included.
   const std::map<std::string, std::string>& files() const { return files_; }
@@ -112,6 +118,7 @@ class SampleCooperative {
   void Join(Member& member);
   std::string ForCooperative() const;  // body of a document
   void MakeModel();
+  void Restart();
   void RunRound(int64_t number);
   Update Commit(int64_t number, size_t member, const RoundId& round);
   void Decide(Update& update, const RoundId& round, bool refuse);
@@ -134,6 +141,7 @@ class SampleCooperative {
   AccountId supply_, customer_account_, pool_account_;
   PoolId pool_;
   std::vector<Member> members_;
+  std::string origin_;
   std::vector<std::string> leaves_;
   std::map<std::string, std::string> files_;
   int64_t time_us_ = 1'760'000'000'000'000;

@@ -177,7 +177,7 @@ ZERO = bytes(16)
 
 class Entry:
     def __init__(self, index, data):
-        self.index = index
+        self.index, self.data = index, data
         (version, self.event, self.time, self.service, self.kind, self.link, self.cooperative,
          self.subject, self.authorised_by, count) = HEADER.unpack_from(data)
         need(version == 1 and self.event != ZERO and self.time >= 0, f"entry {index}")

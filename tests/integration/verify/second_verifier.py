@@ -18,6 +18,7 @@ from pathlib import Path
 from second_basics import (ZERO, Bundle, Failed, Key, Log, derived_id, ed25519, need, parse,
                            read_log, root, sha, uuid_text)
 from second_money import check_money
+from second_orders import Document, check_orders, check_restarts
 from second_rounds import check_rounds
 
 MUST_BE_ALLOWED_BY = {203: 108, 204: 203, 205: 203, 206: 203, 308: 205, 310: 205, 502: 501,
@@ -50,12 +51,12 @@ def check_documents(bundle, log):
         need(sha(pae).hex() + ".json" == name, name)
         need(ed25519(bytes.fromhex(file["public_key"]), pae, bytes.fromhex(file["signature"])),
              name)
-        bodies[sha(pae)] = pae
+        bodies[sha(pae)] = Document(file["type"], body, pae)
     for entry in log.entries:
         if entry.fields.get(2) in bodies:
-            need(ed25519(entry.fields[3], bodies[entry.fields[2]], entry.fields[4]),
+            need(ed25519(entry.fields[3], bodies[entry.fields[2]].signed, entry.fields[4]),
                  f"entry {entry.index}: its signature")
-    return len(bodies)
+    return bodies
 
 
 # ---- Section 5: decisions ----
@@ -141,14 +142,17 @@ def verify(folder, key_text):
     bundle = Bundle(folder, key)
     need(Key(bundle.read("log/origin.vkey").decode()).id == key.id, "log/origin.vkey")
     log = Log(read_log(bundle, key))
-    need(log.entries[0].kind == 403 and log.entries[0].fields[19] == key.key, "LOG_STARTED")
+    need(log.entries[0].kind == 403 and log.entries[0].fields[19] == key.key and
+         log.entries[0].fields[120] == key.name, "LOG_STARTED")
     check_authority(log)
     documents = check_documents(bundle, log)
+    check_restarts(log, documents)
+    check_orders(log, documents)
     decisions = check_decisions(bundle, log)
     rounds, recomputed = check_rounds(bundle, log)
     check_money(log)
     epochs = check_epochs(log)
-    return (f"{len(bundle.files)} files, {len(log.entries)} entries, {documents} documents, "
+    return (f"{len(bundle.files)} files, {len(log.entries)} entries, {len(documents)} documents, "
             f"{decisions} decisions, {rounds} rounds ({recomputed} evaluated again), "
             f"{epochs} epochs")
 
@@ -169,6 +173,12 @@ def sample(program):
         said = verify(large, key_of_large)
         need("2 rounds (2 evaluated again), 2 epochs" in said, "something was not looked at")
         print("12 members:", said)
+        again = Path(folder) / "again"  # its log was restarted
+        again.mkdir()
+        key_of_again = subprocess.run([program, again, "0", "3", "restarted"], check=True,
+                                      capture_output=True, text=True).stdout.strip()
+        need(key_of_again != key, "the log is called as before")
+        print("restarted:", verify(again, key_of_again))
         files = sorted(p for p in bundle.rglob("*") if p.is_file())
         for path in files[:: max(1, len(files) // 12)]:
             data = path.read_bytes()
@@ -183,7 +193,8 @@ def sample(program):
                                     text=True).stdout.split():
             shutil.rmtree(bundle)
             bundle.mkdir()
-            subprocess.run([program, bundle, fault], check=True, capture_output=True)
+            key = subprocess.run([program, bundle, fault], check=True, capture_output=True,
+                                 text=True).stdout.strip()
             try:
                 verify(bundle, key)
             except Failed as why:

@@ -1,6 +1,6 @@
 // Writes the sample's bundle for programs in other languages, and prints the log's key.
-//   verify_sample DIR [FAULT [MEMBERS]]   FAULT: a number of Fault
-//   verify_sample --faults      the faults that any verifier has to find
+//   verify_sample DIR [FAULT [MEMBERS [restarted]]]   FAULT: a number of Fault
+//   verify_sample --faults                  the faults that any verifier has to find
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -16,7 +16,9 @@ int main(int argc, char** argv) {
           Fault::kWrongSeed, Fault::kChosenRows, Fault::kWrongSums, Fault::kWrongCredit,
           Fault::kWrongNext, Fault::kWrongBlob, Fault::kWrongShare, Fault::kPaidTwice,
           Fault::kPaidNothing, Fault::kCreditCountedTwice, Fault::kOverdraft, Fault::kNotSettled,
-          Fault::kWrongCreditFile, Fault::kForgedHead}) {
+          Fault::kWrongCreditFile, Fault::kForgedHead, Fault::kOtherOrder,
+          Fault::kRestartByStranger, Fault::kRestartOfNothing, Fault::kRestartOfAnother,
+          Fault::kRestartToldOtherwise}) {
       std::printf("%d\n", static_cast<int>(fault));
     }
     return 0;
@@ -24,7 +26,7 @@ int main(int argc, char** argv) {
   if (argc < 2) return 2;
   const auto fault = argc > 2 ? static_cast<Fault>(std::atoi(argv[2])) : Fault::kNone;
   const int members = argc > 3 ? std::atoi(argv[3]) : 3;
-  const rochdale::verify::SampleCooperative sample(fault, members);
+  const rochdale::verify::SampleCooperative sample(fault, members, /*restarted=*/argc > 4);
   sample.Write(argv[1]);
   std::printf("%s\n", sample.origin().ToString().c_str());
 }
