@@ -37,20 +37,32 @@ bool MayPass(const absl::Status& status) {
          absl::IsResourceExhausted(status) || absl::IsAborted(status);
 }
 
-absl::Status Write(pg::Transaction& tx, const Changes& changes) {
+// Rows that the batch after this one may write, too. They are written before the turn is given up,
+// so that a later batch waits for the locks of an earlier one and never the other way round: a
+// batch commits after the one before it, and both would wait for ever.
+absl::Status WriteShared(pg::Transaction& tx, const Changes& changes) {
+  RETURN_IF_ERROR(InsertDocuments(tx, changes.documents));
+  RETURN_IF_ERROR(SaveHolds(tx, changes.holds));
+  RETURN_IF_ERROR(AddCorrections(tx, changes.corrections));
+  return AddSpent(tx, changes.spent);
+}
+
+// Rows that no other batch writes, beside another batch. (What bears on authority is committed
+// before the next batch is decided: Batch::settle_first.)
+absl::Status WriteOwn(pg::Transaction& tx, const Changes& changes) {
   RETURN_IF_ERROR(InsertEntries(tx, changes.entries, changes.posted_us));
   RETURN_IF_ERROR(InsertIds(tx, changes.ids));
   RETURN_IF_ERROR(InsertHistory(tx, changes.touched));
-  RETURN_IF_ERROR(InsertDocuments(tx, changes.documents));
   RETURN_IF_ERROR(InsertTiles(tx, changes.tiles));
   RETURN_IF_ERROR(InsertAccounts(tx, changes.opened));
-  RETURN_IF_ERROR(UpdateAccounts(tx, changes.changed));
-  RETURN_IF_ERROR(SaveHolds(tx, changes.holds));
-  RETURN_IF_ERROR(AddCorrections(tx, changes.corrections));
-  RETURN_IF_ERROR(AddSpent(tx, changes.spent));
   if (!changes.authority) return absl::OkStatus();
   RETURN_IF_ERROR(ApplyAuthority(tx, changes.entries));
   return SaveCompleteUntil(tx, changes.complete_until_us);
+}
+
+// Rows that must be there, once the batch that may have made them is committed.
+absl::Status WriteLast(pg::Transaction& tx, const Changes& changes) {
+  return UpdateAccounts(tx, changes.changed);
 }
 
 }  // namespace
@@ -352,7 +364,8 @@ absl::Status Writer::Transact(int lane, InFlight& batch, Lock& lock) {
   if (status.ok()) {
     const absl::Time deadline = absl::Now() + options_.commit_timeout;
     status = sessions_[lane]->Transact(deadline, [&](pg::Transaction& tx) -> absl::Status {
-      const absl::Status decided = Decide(tx, batch);
+      absl::Status decided = Decide(tx, batch);
+      if (decided.ok()) decided = WriteShared(tx, *batch.changes);
       lock.lock();
       turn = false;
       const bool changes = decided.ok() && batch.changes->Any();
@@ -362,10 +375,11 @@ absl::Status Writer::Transact(int lane, InFlight& batch, Lock& lock) {
       GiveUpTurn(lock);
       lock.unlock();
       RETURN_IF_ERROR(decided);
-      if (changes) RETURN_IF_ERROR(Write(tx, *batch.changes));
+      if (changes) RETURN_IF_ERROR(WriteOwn(tx, *batch.changes));
       const int64_t awaited = changes ? batch.number - 1 : batch.number;
       RETURN_IF_ERROR(AwaitCommitted(batch, awaited, deadline, lock));
       if (!changes) return absl::OkStatus();
+      RETURN_IF_ERROR(WriteLast(tx, *batch.changes));
       RETURN_IF_ERROR(AdvanceTree(tx, {epoch, awaited, batch.size_before, "", {}},
                                   batch.changes->end));
       batch.commit_sent = true;
@@ -524,7 +538,7 @@ absl::Status Writer::StartLog() {
   const TreeState before = state_;
   RETURN_IF_ERROR(
       db_.Transact(options_.commit_timeout, [&](pg::Transaction& tx) -> absl::Status {
-        RETURN_IF_ERROR(Write(tx, changes));
+        RETURN_IF_ERROR(WriteOwn(tx, changes));
         return AdvanceTree(tx, before, changes.end);
       }));
   return Reload();

@@ -1,7 +1,8 @@
 // The one writer of the ledger: handlers queue commands, and two lanes take turns at what waits. A
-// lane decides in order (batch.h), hands the turn on, writes everything in one transaction and
-// answers after the commit. So one batch is decided while the one before it is being written; they
-// commit in order, and a batch that does not commit takes the one after it along.
+// lane decides in order (batch.h), writes the rows that the next batch may write, too, hands on the
+// turn, writes everything else in the same transaction and answers after the commit. So one batch
+// is decided while the one before it is being written; they commit in order, and a batch that does
+// not commit takes the one after it along.
 //
 // Among replicas pg::Leadership says who writes; the epoch and batch number in `tree_state` fence
 // out a writer that does not know yet that it lost. Everything in memory (books.h) is then read

@@ -3,6 +3,7 @@
 #include <iostream>
 #include <stdexcept>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "tests/integration/ledger/simulation.h"
@@ -174,6 +175,9 @@ class Player {
         group.push_back(&history_.steps[at++]);
       }
       verdict.difference = PlayGroup(group);
+      if (absl::StrContains(verdict.difference, "INTERNAL")) {
+        absl::StrAppend(&verdict.difference, "\n", stage_.Faults());
+      }
       if (at % kHeadEvery == 0) stage_.LookAtHead();
     }
     verdict.steps_done = at;

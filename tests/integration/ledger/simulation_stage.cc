@@ -2,7 +2,9 @@
 
 #include <stdexcept>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "google/protobuf/util/json_util.h"
 #include "libs/crypto/entry_builder.h"
 #include "libs/crypto/signed_document.h"
@@ -264,6 +266,19 @@ void Stage::LookAtHead() {
   const absl::Status status = Writer()->Call("service:payout", &Stub::GetTreeHead,
                                              v1::GetTreeHeadRequest(), &response);
   if (status.ok()) heads_.push_back(response.tree_head());
+}
+
+std::string Stage::Faults() const {
+  std::string faults;
+  for (const std::shared_ptr<Replica>& replica : replicas_) {
+    if (replica == nullptr) continue;
+    for (const absl::string_view line : absl::StrSplit(replica->log_lines(), '\n')) {
+      if (absl::StrContains(line, "SQLSTATE") || absl::StrContains(line, "INTERNAL")) {
+        absl::StrAppend(&faults, line, "\n");
+      }
+    }
+  }
+  return faults;
 }
 
 std::shared_ptr<Replica> Stage::Writer() {

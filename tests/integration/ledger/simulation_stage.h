@@ -52,6 +52,8 @@ class Stage {
 
   // The replica that writes; waits until there is one.
   std::shared_ptr<Replica> Writer();
+  // What the replicas that are alive logged of faults.
+  std::string Faults() const;
   // A signed tree head as a client sees it now; remembered for the end.
   void LookAtHead();
   const std::vector<v1::TreeHead>& heads() const { return heads_; }
