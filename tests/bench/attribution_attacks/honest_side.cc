@@ -149,7 +149,7 @@ void MeasureHonestSide(const Setting& setting, Figures& figures) {
     jobs.push_back([&, s] { out.lone_pay = LonePay(setting, setting.seeds[s]); });
   }
   InParallel(jobs);
-  std::vector<double> lost_same, lost_own, lone;
+  std::vector<double> with, same, own, lost_same, lost_own, lone;
   double flipper = 0;
   int unpaid = 0;
   for (const Compared& one : compared) {
@@ -158,10 +158,13 @@ void MeasureHonestSide(const Setting& setting, Figures& figures) {
     lone.push_back(one.lone_pay);
     flipper = std::max(flipper, one.flipper_pay);
     unpaid += one.unpaid;
-    AddPlain(figures, "three flippers of eight: accuracy", one.with_flippers, "part");
-    AddPlain(figures, "the five honest alone, weights 1/8: accuracy", one.same_weights, "part");
-    AddPlain(figures, "the five honest alone, weights 1/5: accuracy", one.own_weights, "part");
+    with.push_back(one.with_flippers);
+    same.push_back(one.same_weights);
+    own.push_back(one.own_weights);
   }
+  AddPlain(figures, "three flippers of eight: accuracy, mean", MeanOf(with), "part");
+  AddPlain(figures, "the five honest alone, weights 1/8: accuracy, mean", MeanOf(same), "part");
+  AddPlain(figures, "the five honest alone, weights 1/5: accuracy, mean", MeanOf(own), "part");
   AddJudged(figures, "three flippers of eight: points lost to the five honest at 1/8, mean",
             MeanOf(lost_same), "points", 1, true);
   AddPlain(figures, "three flippers of eight: points lost to the five honest at 1/8, worst",
