@@ -50,9 +50,9 @@ void MeasureAttacks(const Setting& setting, Figures& figures) {
   }
   std::vector<World> worlds;
   std::vector<Case> cases;
+  for (const uint64_t seed : setting.seeds) worlds.push_back(MakeWorld(setting, seed, {}));
   for (size_t seed = 0; seed < setting.seeds.size(); ++seed) {
-    worlds.push_back(MakeWorld(setting, setting.seeds[seed], {}));
-    for (int preset = 0; preset < 2; ++preset) {
+    for (const int preset : {1, 0}) {  // what is judged first
       for (const bool with_spare : {false, true}) cases.push_back({seed, preset, -1, with_spare});
       for (size_t a = 0; a < attacks.size(); ++a) {
         cases.push_back({seed, preset, static_cast<int>(a), false});

@@ -62,6 +62,35 @@ void Check(const std::string& name, double literal_min, double hardened_max) {
 
 }  // namespace
 
+TEST_CASE("Literal pay from solo coalitions is what a settled game gives", "[attacks]") {
+  attribution::Game game;
+  game.contributors = 3;
+  game.rows = 4;
+  game.masks = attribution::GameMasks(3);
+  for (const uint64_t mask : game.masks) {
+    for (int64_t row = 0; row < game.rows; ++row) {
+      int64_t loss = 2'000'000'000 + 13 * row * static_cast<int64_t>(mask);
+      for (int i = 0; i < 3; ++i) loss -= (mask >> i & 1) * (400'000'001 - i * 300'000'000);
+      game.losses.push_back(loss);
+    }
+  }
+  game.best.assign(game.losses.begin(), game.losses.begin() + game.rows);
+  attribution::GameRule rule;
+  rule.preset = learning::CreditPreset::kLiteral;
+  const auto settled = attribution::Settle(rule, game);
+  REQUIRE(settled.ok());
+  const attribution::GameResult literal = LiteralResult(game);
+  CHECK(literal.applied_mask == settled->applied_mask);
+  for (int i = 0; i < 3; ++i) {
+    CAPTURE(i);
+    CHECK(literal.contributors[i].credit == settled->contributors[i].credit);
+    CHECK(literal.contributors[i].solo == settled->contributors[i].solo);
+    CHECK(literal.contributors[i].standard_error == settled->contributors[i].standard_error);
+  }
+  CHECK(literal.contributors[0].credit > 0);
+  CHECK(literal.contributors[2].credit == 0);
+}
+
 TEST_CASE("Every honest agent is paid, and nobody is refused as a copy", "[attacks]") {
   for (const bool with_spare : {false, true}) {
     const History& fair = Fair(true, with_spare);

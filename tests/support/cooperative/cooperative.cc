@@ -11,6 +11,7 @@
 #include "libs/base/status_macros.h"
 #include "libs/crypto/sha256.h"
 #include "libs/learning/exact_evaluator.h"
+#include "libs/learning/shapley.h"
 #include "libs/tensor/flat.h"
 #include "libs/tensor/safetensors.h"
 #include "services/attribution/draw.h"
@@ -54,6 +55,22 @@ absl::StatusOr<learning::GridVector> ReadEffective(const blob::BlobStore& store,
 }
 
 }  // namespace
+
+attribution::GameResult LiteralResult(const attribution::Game& game) {
+  attribution::GameResult result;
+  for (int i = 0; i < game.contributors; ++i) {
+    const uint64_t bit = uint64_t{1} << i;
+    const learning::Estimate solo =
+        learning::EstimateDifference(game.Losses(0), game.Losses(bit));
+    attribution::ContributorResult one;
+    one.solo = one.estimate = solo.Mean();
+    one.standard_error = solo.standard_error;
+    one.credit = std::max<int64_t>(one.solo, 0);
+    result.applied_mask |= bit;
+    result.contributors.push_back(one);
+  }
+  return result;
+}
 
 Rules HardenedRules(int64_t rows_per_round) {
   Rules rules;
@@ -202,6 +219,15 @@ absl::StatusOr<attribution::Game> Cooperative::EvaluateGame(
     attribution::AddCoalitions(game, masks, matrix.losses);
     return absl::OkStatus();
   };
+  if (rules_.literal) {
+    // Solo pay needs no other coalition.
+    std::vector<uint64_t> masks = {0, (uint64_t{1} << game.contributors) - 1};
+    for (int i = 0; i < game.contributors; ++i) masks.push_back(uint64_t{1} << i);
+    std::sort(masks.begin(), masks.end());
+    masks.erase(std::unique(masks.begin(), masks.end()), masks.end());
+    RETURN_IF_ERROR(evaluate(masks));
+    return game;
+  }
   for (bool ends = false; !ends;) {
     if (sampled) game.pairs = learning::PairsOfNextStage(rule.sampling, game.pairs);
     RETURN_IF_ERROR(
@@ -256,7 +282,8 @@ absl::StatusOr<PlayedRound> Cooperative::Play(const std::vector<Submission>& sub
       rules_.parameters, static_cast<int>(screening.contributors.size()));
   ASSIGN_OR_RETURN(const attribution::Game game,
                    EvaluateGame(screening.weighted, rows, rule));
-  ASSIGN_OR_RETURN(const attribution::GameResult result, attribution::Settle(rule, game));
+  ASSIGN_OR_RETURN(const attribution::GameResult result,
+                   rules_.literal ? LiteralResult(game) : attribution::Settle(rule, game));
   for (size_t k = 0; k < screening.contributors.size(); ++k) {
     const attribution::ContributorResult& one = result.contributors[k];
     Fate& fate = played.fates[screening.contributors[k]];

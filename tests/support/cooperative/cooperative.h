@@ -110,6 +110,10 @@ class Cooperative {
   std::map<int, int64_t> credits_;
 };
 
+// What attribution::Settle gives under the literal preset, from the empty and the solo coalitions
+// alone: the others would cost as much as all the rest of a history.
+attribution::GameResult LiteralResult(const attribution::Game& game);
+
 // Part of `rows` whose label is the class of the largest logit.
 double Accuracy(const learning::ModelSpec& spec, learning::GridSpan parameters,
                 learning::Rows rows);
