@@ -53,11 +53,13 @@ crypto::NodeReader ReaderOf(const std::vector<std::string>& leaves) {
 
 }  // namespace
 
-SampleCooperative::SampleCooperative(Fault fault, int members, bool restarted)
+SampleCooperative::SampleCooperative(Fault fault, int members, bool restarted,
+                                     const learning::ModelSpec& model)
     : fault_(fault),
       log_key_(KeyOf("log")),
       founder_(KeyOf("founder")),
-      customer_key_(KeyOf("customer")) {
+      customer_key_(KeyOf("customer")),
+      spec_(model) {
   origin_ = kOrigin;
   Found();
   std::vector<std::string> names = {"anna", "bela", "cleo"};

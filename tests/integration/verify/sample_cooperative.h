@@ -62,7 +62,10 @@ enum class Fault {
 class SampleCooperative {
  public:
   // `restarted`: the log lost entries before the first round, and goes on under a new origin.
-  explicit SampleCooperative(Fault fault = Fault::kNone, int members = 3, bool restarted = false);
+  // `model` has 16 inputs and 4 classes.
+  explicit SampleCooperative(
+      Fault fault = Fault::kNone, int members = 3, bool restarted = false,
+      const learning::ModelSpec& model = {learning::ModelKind::kMlp, {16, 8, 4}});
 
   // Every file of the bundle by path, manifest and signature included.
   const std::map<std::string, std::string>& files() const { return files_; }

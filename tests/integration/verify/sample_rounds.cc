@@ -77,7 +77,6 @@ std::string SampleCooperative::ForCooperative() const {
 }
 
 void SampleCooperative::MakeModel() {
-  spec_ = {learning::ModelKind::kMlp, {16, 8, 4}};
   base_ = learning::InitialParameters(spec_, "sample");
   const std::string checkpoint = attribution::SerializeCheckpoint(base_, spec_);
   best_ = crypto::Sha256(checkpoint);
@@ -94,11 +93,13 @@ void SampleCooperative::MakeModel() {
              .U64(tag::kVersion, 0).Digest(tag::kCheckpointDigest, best_).Id(tag::kModel, model));
   std::mt19937_64 engine(7);
   pool_rows_.dimension = 16;
+  const bool text = spec_.kind == learning::ModelKind::kCharacterTransformer;
   for (int64_t row = 0; row < kPoolRows; ++row) {
     const int label = static_cast<int>(engine() % 4);
     for (int i = 0; i < 16; ++i) {
-      pool_rows_.inputs.push_back(static_cast<uint8_t>(i / 4 == label ? 128 + engine() % 128
-                                                                      : engine() % 128));
+      const auto pixel = static_cast<uint8_t>(i / 4 == label ? 128 + engine() % 128
+                                                             : engine() % 128);
+      pool_rows_.inputs.push_back(!text ? pixel : pixel < 128 ? pixel % 4 : label);
     }
     pool_rows_.labels.push_back(label);
   }

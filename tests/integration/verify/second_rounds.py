@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
+import second_models
 from second_basics import need, parse, root, sha, uuid_raw, uuid_text
 
 
@@ -89,23 +90,29 @@ def exact_log(s):
     return e * LN2_HI + ((g - f * (g - q)) + e * LN2_LO)
 
 
-def losses(tensors, layers, inputs, labels):
+def cross_entropy(logits, label):
+    top = max(logits)
+    d = [value - top for value in logits]
+    s = 0.0
+    for value in d:
+        s = s + exact_exp(value)
+    return int(((exact_log(s) - d[label]) * 1e9 + MAGIC) - MAGIC)
+
+
+def losses(tensors, model, inputs, labels):
     """Nano-nats of every row, for parameters in units of 2^-20."""
-    h = inputs.astype(np.float64) / 256
-    for layer in range(layers):
-        w = tensors[f"{2 * layer}.weight"].astype(np.float64) * 2.0**-20
-        b = tensors[f"{2 * layer}.bias"].astype(np.float64) * 2.0**-20
-        z = h @ w.T + b
-        h = np.rint(np.maximum(z, 0) * 2.0**16) * 2.0**-16
-    result = []
-    for row, label in zip(z.tolist(), labels.tolist()):
-        top = max(row)
-        d = [value - top for value in row]
-        s = 0.0
-        for value in d:
-            s = s + exact_exp(value)
-        result.append(int(((exact_log(s) - d[label]) * 1e9 + MAGIC) - MAGIC))
-    return result
+    labels = labels.tolist()
+    if model["kind"] == "CHARACTER_TRANSFORMER":
+        logits = second_models.transformer_logits(tensors, model, inputs, exact_exp).tolist()
+        targets = [[*row[1:], label] for row, label in zip(inputs.tolist(), labels)]
+        return [round(Fraction(sum(map(cross_entropy, at, wanted)), len(at)))
+                for at, wanted in zip(logits, targets)]
+    if model["kind"] == "CONVNET":
+        logits = second_models.convnet_logits(tensors, model, inputs)
+    else:
+        names = [str(2 * layer) for layer in range(len(model["layer_sizes"]) - 1)]
+        logits = second_models.linear_layers(tensors, names, inputs / 256)
+    return list(map(cross_entropy, logits.tolist(), labels))
 
 
 def half_even(units, n):
@@ -215,7 +222,7 @@ def per_row(name, k, i, table, rows, orders=()):
 def recompute(evidence, blob):
     """Every number of a round again, from its blobs."""
     k, rows = len(evidence["updates"]), len(evidence["rows"])
-    layers = len(evidence["model"]["layer_sizes"]) - 1
+    model = evidence["model"]
 
     def units(digest, scale):
         return {name: (t.astype(np.float64) * scale).astype(np.int64)
@@ -234,8 +241,8 @@ def recompute(evidence, blob):
                                       np.zeros_like(t)), -top, top) for name, t in base.items()}
 
     masks = [int(m) for m in evidence.get("masks", range(1 << k))]
-    table = {m: losses(theta(m), layers, data["inputs"], data["labels"]) for m in masks}
-    best_losses = losses(best, layers, data["inputs"], data["labels"])
+    table = {m: losses(theta(m), model, data["inputs"], data["labels"]) for m in masks}
+    best_losses = losses(best, model, data["inputs"], data["labels"])
     need([sum(table[m]) for m in masks] == [int(s) for s in evidence["coalition_loss_sums"]],
          "coalition_loss_sums")
     need(sum(best_losses) == int(evidence["best_loss_sum"]), "best_loss_sum")

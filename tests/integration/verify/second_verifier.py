@@ -8,6 +8,7 @@ Needs numpy (sums of products that are exact in any order) and PyNaCl or cryptog
 """
 
 import base64
+import json
 import shutil
 import struct
 import subprocess
@@ -157,6 +158,13 @@ def verify(folder, key_text):
             f"{epochs} epochs")
 
 
+MODELS = [
+    {"kind": "CONVNET", "image": [1, 4, 4], "channels": [6, 8], "layer_sizes": [4]},
+    {"kind": "CHARACTER_TRANSFORMER", "context": 16, "vocabulary": 4, "width": 6, "heads": 2,
+     "blocks": 1, "mlp_width": 8},
+]
+
+
 def sample(program):
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "bundle"
@@ -179,6 +187,13 @@ def sample(program):
                                       capture_output=True, text=True).stdout.strip()
         need(key_of_again != key, "the log is called as before")
         print("restarted:", verify(again, key_of_again))
+        for model in MODELS:
+            other = Path(folder) / model["kind"]
+            other.mkdir()
+            key_of_other = subprocess.run([program, other, "0", "3", json.dumps(model)],
+                                          check=True, capture_output=True,
+                                          text=True).stdout.strip()
+            print(f"{model['kind']}:", verify(other, key_of_other))
         files = sorted(p for p in bundle.rglob("*") if p.is_file())
         for path in files[:: max(1, len(files) // 12)]:
             data = path.read_bytes()

@@ -1,5 +1,6 @@
 // Writes the sample's bundle for programs in other languages, and prints the log's key.
-//   verify_sample DIR [FAULT [MEMBERS [restarted]]]   FAULT: a number of Fault
+//   verify_sample DIR [FAULT [MEMBERS [restarted|MODEL]]]
+//       FAULT: a number of Fault; MODEL: the JSON of a spec of 16 inputs and 4 classes
 //   verify_sample --faults                  the faults that any verifier has to find
 #include <cstdio>
 #include <cstdlib>
@@ -26,7 +27,12 @@ int main(int argc, char** argv) {
   if (argc < 2) return 2;
   const auto fault = argc > 2 ? static_cast<Fault>(std::atoi(argv[2])) : Fault::kNone;
   const int members = argc > 3 ? std::atoi(argv[3]) : 3;
-  const rochdale::verify::SampleCooperative sample(fault, members, /*restarted=*/argc > 4);
+  const std::string last = argc > 4 ? argv[4] : "";
+  const bool restarted = last == "restarted";
+  const auto model = rochdale::learning::ParseModelSpec(
+      last.empty() || restarted ? R"({"kind":"MLP","layer_sizes":[16,8,4]})" : last);
+  if (!model.ok()) return 2;
+  const rochdale::verify::SampleCooperative sample(fault, members, restarted, *model);
   sample.Write(argv[1]);
   std::printf("%s\n", sample.origin().ToString().c_str());
 }
