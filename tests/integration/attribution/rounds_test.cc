@@ -149,6 +149,25 @@ TEST_CASE("more than ten contributors are paid by sampled Shapley, in stages") {
   CHECK(world.Recompute(evidence).ToString() == "OK");
 }
 
+TEST_CASE("a convnet is trained and credited like any model") {
+  World world({.convnet = true});
+  for (uint32_t seed = 1; seed <= 3; ++seed) world.AddUpdate(seed == 3 ? -9 : 3, seed);
+  world.Start();
+  const std::string id = world.Train(1);
+  REQUIRE(world.WaitForEnd(1).state() == v1::ROUND_STATE_CLOSED);
+  const Evidence evidence = world.EvidenceOf(id);
+  CHECK(evidence.model == world.spec);
+  CHECK(evidence.applied_mask == 3);
+  int paid = 0;
+  for (const v1::Credit& credit : world.Credits(id)) paid += credit.credit_nanonats() > 0;
+  CHECK(paid == 2);
+  v1::RetireRoundsRequest retire;
+  retire.set_request_id(world.NewId());
+  retire.add_round_ids(id);
+  world.AsService("payout").Ok(&Stub::RetireRounds, retire);
+  CHECK(world.Recompute(evidence).ToString() == "OK");
+}
+
 TEST_CASE("sampling stops where it is precise enough") {
   World world({.parameters = {{"credit.sampled_pairs_min", "2"},
                               {"credit.sampled_error_max_nanonats", "1000000000"}}});

@@ -62,6 +62,7 @@ World::World(WorldOptions options)
   directory_.Put(founder.key.public_key(), {rpc::IdentityKind::kPrincipal, founder.id, {}, ""});
   cooperative = NewId();
   spec.layer_sizes = options_.layers;
+  if (options_.convnet) spec = {learning::ModelKind::kConvnet, {6, 4}, {1, 4, 4}, {5}};
   governance.cooperative_id = cooperative;
   governance.founders = {founder.key.public_key().ToString()};
   governance.parameters = {{"round.close_early", "true"},      {"round.min_updates", "1"},
@@ -198,8 +199,15 @@ std::string World::Train(int64_t rounds) {
   auto client = As<Stub>(founder);
   v1::ModelRegistration registration;
   registration.set_cooperative_id(cooperative);
-  registration.mutable_spec()->set_kind(v1::MODEL_KIND_MLP);
-  for (const int size : options_.layers) registration.mutable_spec()->add_layer_sizes(size);
+  v1::ModelSpec& model = *registration.mutable_spec();
+  model.set_kind(options_.convnet ? v1::MODEL_KIND_CONVNET : v1::MODEL_KIND_MLP);
+  for (const int size : spec.layer_sizes) model.add_layer_sizes(size);
+  if (options_.convnet) {
+    model.mutable_convnet()->set_image_channels(1);
+    model.mutable_convnet()->set_image_height(4);
+    model.mutable_convnet()->set_image_width(4);
+    model.mutable_convnet()->add_channels(5);
+  }
   registration.set_init_seed(7);
   v1::CreateModelRequest create;
   create.set_request_id(NewId());

@@ -26,7 +26,8 @@ using rochdale::testing::Eventually;
 using rochdale::testing::Person;
 
 struct WorldOptions {
-  std::vector<int> layers = {16, 8, 4};
+  std::vector<int> layers = {16, 8, 4};  // of an MLP
+  bool convnet = false;                  // instead of it, over the same rows as 4x4 pictures
   int64_t pool_rows = 600;
   std::map<std::string, std::string> parameters;  // besides the quick ones of the tests
   bool launch_workers = true;
