@@ -110,8 +110,8 @@ bool RestartsLog(const crypto::Entry& entry) {
 
 // A log that was restored to an earlier point goes on under a new origin: a start with
 // `previous_size`, and right after it the entries that were kept, which begin with their own start.
-void CheckRestart(const std::vector<std::string>& leaves, const std::vector<crypto::Entry>& entries,
-                  size_t at, Check& check) {
+void CheckRestart(const Tree& tree, const std::vector<crypto::Entry>& entries, size_t at,
+                  Check& check) {
   const crypto::Entry& entry = entries[at];
   const std::string where = absl::StrCat("entry ", at);
   const auto kept = entry.U64(tag::kPreviousSize);
@@ -123,21 +123,26 @@ void CheckRestart(const std::vector<std::string>& leaves, const std::vector<cryp
                   where, "it restarts a log without saying which, or without its signatures")) {
     return;
   }
-  if (!check.Need(*kept > 0 && *kept < leaves.size() - at, where,
+  if (!check.Need(*kept > 0 && *kept < entries.size() - at, where,
                   "the entries that it says were kept are not there")) {
     return;
   }
-  crypto::Frontier tree;
-  for (size_t i = at + 1; i <= at + *kept; ++i) tree.Append(crypto::LeafHash(leaves[i]));
-  check.Need(tree.Root() == *root, where,
+  crypto::Frontier kept_tree;
+  for (size_t i = at + 1; i <= at + *kept; ++i) {
+    const auto leaf = tree.Nodes()(0, i);
+    if (!check.Need(leaf.status(), where)) return;
+    kept_tree.Append(*leaf);
+  }
+  check.Need(kept_tree.Root() == *root, where,
              "the entries that follow are not those that it says were kept");
   const auto previous = entries[at + 1].Text(tag::kOrigin);
   check.Need(entries[at + 1].kind == kind::kLogStarted && previous.ok() && *previous == *origin,
              where, "what follows does not begin the log that it says was restored");
 }
 
-std::optional<Log> CheckEntries(const std::vector<std::string>& leaves,
-                                const crypto::NoteKey& origin, Report& report) {
+// Takes the leaves, of which each goes when it is decoded: both at once would need twice the room.
+std::optional<Log> CheckEntries(Tree& tree, const crypto::NoteKey& origin, Report& report) {
+  std::vector<std::string> leaves = tree.TakeLeaves();
   Check& check = report.Begin("log-entries");
   std::vector<crypto::Entry> entries;
   entries.reserve(leaves.size());
@@ -145,6 +150,7 @@ std::optional<Log> CheckEntries(const std::vector<std::string>& leaves,
   for (size_t i = 0; i < leaves.size(); ++i) {
     const std::string where = absl::StrCat("entry ", i);
     auto entry = crypto::DecodeEntry(leaves[i]);
+    leaves[i] = std::string();
     if (!check.Need(entry.status(), where)) continue;
     check.Need(crypto::CheckKind(*entry), where);
     check.Need(events.insert(entry->event_id).second, where, "its event id was used before");
@@ -158,7 +164,7 @@ std::optional<Log> CheckEntries(const std::vector<std::string>& leaves,
   check.Say(absl::StrCat(entries.size(), " entries"));
   if (entries.size() != leaves.size()) return std::nullopt;
   for (size_t i = 0; i < entries.size() && RestartsLog(entries[i]); ++i) {
-    CheckRestart(leaves, entries, i, check);
+    CheckRestart(tree, entries, i, check);
   }
   return Log(std::move(entries));
 }
@@ -204,12 +210,22 @@ std::string NameOf(const Log& log, const crypto::Entry& entry) {
   return absl::StrCat("entry ", log.IndexOf(entry), " (", info == nullptr ? "?" : info->name, ")");
 }
 
+static std::string TooLarge(const crypto::Checkpoint& checkpoint, const LogKeys& keys) {
+  return absl::StrCat("the log has ", checkpoint.size, " entries, more than the ",
+                      keys.entries_max, " that are verified at once: that takes about ",
+                      checkpoint.size * kMebibytesPerMillion / 1'000'000,
+                      " MiB of memory; --entries-max allows it");
+}
+
 std::optional<Log> CheckLog(const Bundle& bundle, const TreePlace& place, const LogKeys& keys,
                             Report& report) {
   const std::string path = absl::StrCat(place.base, "checkpoint");
   Check& head = report.Begin("log-checkpoint");
   const auto checkpoint = ReadCheckpoint(bundle, path, keys.origin);
   if (!head.Need(checkpoint.status(), path)) return std::nullopt;
+  if (!head.Need(checkpoint->size <= keys.entries_max, path, TooLarge(*checkpoint, keys))) {
+    return std::nullopt;
+  }
   CheckWitnesses(bundle, place, keys, head);
   head.Say(absl::StrCat("size ", checkpoint->size, ", signed by ", keys.origin.name,
                         keys.witnesses.empty()
@@ -217,11 +233,11 @@ std::optional<Log> CheckLog(const Bundle& bundle, const TreePlace& place, const 
                             : absl::StrCat(" and ", keys.witnesses.size(), " witnesses")));
 
   Check& tree_check = report.Begin("log-tree");
-  const Tree tree = CheckTree(bundle, place, *checkpoint, tree_check);
+  Tree tree = CheckTree(bundle, place, *checkpoint, tree_check);
   tree_check.Say(absl::StrCat("root ", checkpoint->root.ToString(), " rebuilt from the entries"));
   CheckEarlier(bundle, place, keys, *checkpoint, tree, report.Begin("log-consistency"));
   if (tree.leaves().size() != checkpoint->size) return std::nullopt;
-  return CheckEntries(tree.leaves(), keys.origin, report);
+  return CheckEntries(tree, keys.origin, report);
 }
 
 }  // namespace rochdale::verify

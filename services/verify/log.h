@@ -41,11 +41,17 @@ class Log {
 // "entry 12 (DECISION_MADE)".
 std::string NameOf(const Log& log, const crypto::Entry& entry);
 
+// All entries of a log are held in memory; how much that takes was measured, docs/evidence.md,
+// section 9.
+inline constexpr uint64_t kMebibytesPerMillion = 1'800;
+inline constexpr uint64_t kEntriesMax = 4'000'000;
+
 // What a log is held against.
 struct LogKeys {
   crypto::NoteKey origin;
   std::vector<crypto::NoteKey> witnesses;  // given from outside: each has cosigned the checkpoint
   std::vector<std::string> heads;          // earlier signed tree heads (notes), kept outside
+  uint64_t entries_max = kEntriesMax;      // a longer log is refused before its tiles are read
 };
 
 // Checks "log-checkpoint", "log-tree", "log-consistency" and "log-entries". Nothing where the

@@ -35,6 +35,7 @@ struct Arguments {
   std::vector<std::string> witness_keys;
   std::vector<std::string> checkpoints;
   std::string tables;
+  uint64_t entries_max = kEntriesMax;
   bool json = false;
 };
 
@@ -102,6 +103,7 @@ int RunPart(Part part, const Arguments& arguments) {
   Request request;
   request.part = part;
   request.tables = arguments.tables;
+  request.entries_max = arguments.entries_max;
   request.bundle = arguments.path;
   const absl::Status keys = ReadKeys(arguments, request.origin, request.witnesses);
   if (!keys.ok()) return Misused(keys.message());
@@ -177,6 +179,11 @@ int Main(int argc, char** argv) {
                      "An earlier signed checkpoint (file) that this log has to continue; "
                      "repeatable")
         ->take_all();
+  }
+  for (CLI::App* part : {bundle, log, replay, credit, decision}) {
+    part->add_option("--entries-max", arguments.entries_max,
+                     absl::StrCat("Refuse a log of more entries, since memory grows with them (",
+                                  kEntriesMax, ")"));
   }
   replay->add_option("--tables", arguments.tables,
                      "What rochdale-ledger-admin export-tables wrote: compare it with the log");

@@ -30,6 +30,8 @@ class Tree {
   uint64_t size() const { return size_; }
   // The entries' bytes in order; fewer than size() where files could not be read.
   const std::vector<std::string>& leaves() const { return leaves_; }
+  // The same, which this then has no longer.
+  std::vector<std::string> TakeLeaves() { return std::move(leaves_); }
   // Nodes by the hashes that lead to the signed root. Must not outlive this.
   crypto::NodeReader Nodes() const;
 

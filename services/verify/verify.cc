@@ -91,7 +91,8 @@ Report Verify(const Request& request, replay::Books* books) {
   CooperativeId cooperative;
   if (whole) cooperative = CheckManifest(*bundle, *origin, report);
   const std::optional<Log> log =
-      CheckLog(*bundle, *place, {*origin, request.witnesses, request.heads}, report);
+      CheckLog(*bundle, *place, {*origin, request.witnesses, request.heads,
+                                  request.entries_max}, report);
   if (!log) return report;
   CheckAuthority(*log, report);
   Documents documents;

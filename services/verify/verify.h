@@ -9,6 +9,7 @@
 #include "libs/base/ids.h"
 #include "libs/crypto/note.h"
 #include "libs/replay/books.h"
+#include "services/verify/log.h"
 #include "services/verify/report.h"
 
 namespace rochdale::verify {
@@ -24,6 +25,7 @@ struct Request {
   std::optional<crypto::NoteKey> origin;       // from outside; nothing: the bundle's own
   std::vector<crypto::NoteKey> witnesses;      // from outside: each has cosigned the checkpoint
   std::vector<std::string> heads;              // earlier signed tree heads, kept outside
+  uint64_t entries_max = kEntriesMax;          // a longer log is refused
   std::string tables;                          // of kReplay: an export (file) to be compared
   int64_t recomputed_rounds = 1;               // kEveryRound: all that have credits
   std::optional<UpdateId> update;              // of kCredit and kDecision; nothing: all

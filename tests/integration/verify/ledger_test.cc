@@ -187,6 +187,22 @@ TEST_CASE("Several changed bits of a log are all located", "[verify][log]") {
   CHECK(absl::StrContains(worse, "tile/0/000: neither its hashes nor the entries 0 to 255"));
 }
 
+TEST_CASE("A log of more entries than memory is meant for is refused", "[verify][log]") {
+  const RandomLedger ledger(3, 200);
+  const Folder folder;
+  ledger.Write(folder.path());
+  Request request;
+  request.part = Part::kReplay;
+  request.bundle = folder.path();
+  request.origin = ledger.origin();
+  request.entries_max = ledger.leaves().size();
+  CHECK(Verify(request).ok());
+  --request.entries_max;
+  const Report report = Verify(request);
+  CHECK_FALSE(report.ok());
+  CHECK(absl::StrContains(report.ToText(), "--entries-max"));
+}
+
 TEST_CASE("A tree by itself is as strict as a bundle", "[verify][log]") {
   const RandomLedger ledger(11, 3'000);
   const Folder folder;
