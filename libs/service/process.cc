@@ -3,14 +3,17 @@
 #include <sys/stat.h>
 
 #include <filesystem>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "libs/base/status_macros.h"
+#include "libs/service/certificate_expiry.h"
 
 namespace rochdale::service {
 namespace {
 
 constexpr absl::Duration kAliveEvery = absl::Seconds(1);
+constexpr int kCertificateEvery = 15;  // times the above: a scrape or so
 constexpr absl::Duration kLostStopMax = absl::Seconds(3);
 
 }  // namespace
@@ -106,7 +109,15 @@ absl::Status Serve(Foundations& foundations, const ServeOptions& options, rpc::C
     foundations.logger.Info("serving", obs::Fields()
                                            .Int("port", server->port())
                                            .Int("admin_port", admin->port()));
-    while (!signals.Wait(kAliveEvery)) {
+    std::optional<CertificateExpiry> certificate;
+    if (!options.server.plaintext) {
+      certificate.emplace(foundations.metrics, options.server.tls.certificate);
+      certificate->Look(foundations.clock.Now());
+    }
+    for (int seconds = 1; !signals.Wait(kAliveEvery); ++seconds) {
+      if (certificate && seconds % kCertificateEvery == 0) {
+        certificate->Look(foundations.clock.Now());
+      }
       if (options.alive) status = options.alive();
       lost = !status.ok();
       if (lost) break;
