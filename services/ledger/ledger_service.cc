@@ -230,20 +230,31 @@ grpc::Status LedgerService::ListTreeHeads(grpc::ServerContext* context,
   });
 }
 
+static absl::StatusOr<EntryName> ParseEntryName(const std::string& event_id, int64_t index) {
+  EntryName name;
+  name.index = index;
+  if (!event_id.empty()) {
+    ASSIGN_OR_RETURN(name.event_id.value, ParseOnlyId(event_id, "event_id"));
+  }
+  return name;
+}
+
+static absl::StatusOr<LogEntry> EntryIn(pg::Transaction& tx, const EntryName& name) {
+  ASSIGN_OR_RETURN(std::optional<LogEntry> entry, name.event_id.IsZero()
+                                                      ? FindEntry(tx, name.index)
+                                                      : FindEntryByEvent(tx, name.event_id));
+  if (entry.has_value()) return *std::move(entry);
+  if (!name.event_id.IsZero()) {
+    return Error("NOT_FOUND", "no entry of the log has this event id");
+  }
+  return Error("LOG_SIZE_UNKNOWN", absl::StrCat("the log has no entry ", name.index));
+}
+
 absl::StatusOr<LogEntry> LedgerService::EntryOf(const Call& call, const std::string& event_id,
                                                 int64_t index) {
-  Uuid event;
-  if (!event_id.empty()) {
-    ASSIGN_OR_RETURN(event, ParseOnlyId(event_id, "event_id"));
-  }
-  ASSIGN_OR_RETURN(std::optional<LogEntry> entry,
-                   db_.Transact(call.deadline, [&](pg::Transaction& tx) {
-                     return event.IsZero() ? FindEntry(tx, index)
-                                           : FindEntryByEvent(tx, EventId{event});
-                   }, kReadOnly));
-  if (entry.has_value()) return *std::move(entry);
-  if (!event.IsZero()) return Error("NOT_FOUND", "no entry of the log has this event id");
-  return Error("LOG_SIZE_UNKNOWN", absl::StrCat("the log has no entry ", index));
+  ASSIGN_OR_RETURN(const EntryName name, ParseEntryName(event_id, index));
+  return db_.Transact(
+      call.deadline, [&](pg::Transaction& tx) { return EntryIn(tx, name); }, kReadOnly);
 }
 
 grpc::Status LedgerService::GetEntry(grpc::ServerContext* context,
@@ -287,43 +298,62 @@ grpc::Status LedgerService::ListEntries(grpc::ServerContext* context,
   });
 }
 
-absl::StatusOr<TreeHead> LedgerService::HeadOf(const Call& call, int64_t size) {
-  if (size == 0) return NewestHead(call);
+// The head of `size`, signed or not; of 0 the newest signed one, or nothing where there is none.
+static absl::StatusOr<std::optional<TreeHead>> HeadIn(pg::Transaction& tx, int64_t size) {
+  if (size == 0) return FindNewestHeadWithCosignatures(tx);
   if (size < 0) return LogSizeUnknown(size);
-  return db_.Transact(
-      call.deadline,
-      [&](pg::Transaction& tx) -> absl::StatusOr<TreeHead> {
-        ASSIGN_OR_RETURN(const std::optional<TreeHead> signed_head, FindTreeHead(tx, size));
-        if (signed_head.has_value()) return *signed_head;
-        ASSIGN_OR_RETURN(const TreeState state, ReadTreeState(tx));
-        if (size > state.size) return LogSizeUnknown(size);
-        TreeHead head;
-        head.size = size;
-        ASSIGN_OR_RETURN(head.root, crypto::TreeRoot(size, ReadNodes(tx, state.size)));
-        return head;
-      },
-      kReadOnly);
+  ASSIGN_OR_RETURN(const std::optional<TreeHead> signed_head, FindTreeHead(tx, size));
+  if (signed_head.has_value()) return signed_head;
+  ASSIGN_OR_RETURN(const TreeState state, ReadTreeState(tx));
+  if (size > state.size) return LogSizeUnknown(size);
+  TreeHead head;
+  head.size = size;
+  ASSIGN_OR_RETURN(head.root, crypto::TreeRoot(size, ReadNodes(tx, state.size)));
+  return head;
+}
+
+absl::StatusOr<TreeHead> LedgerService::HeadOf(const Call& call, int64_t size) {
+  ASSIGN_OR_RETURN(const std::optional<TreeHead> head,
+                   db_.Transact(
+                       call.deadline, [&](pg::Transaction& tx) { return HeadIn(tx, size); },
+                       kReadOnly));
+  if (head.has_value()) return *head;
+  return NewestHead(call);
 }
 
 grpc::Status LedgerService::GetInclusionProof(grpc::ServerContext* context,
                                               const v1::GetInclusionProofRequest* request,
                                               v1::GetInclusionProofResponse* response) {
   return rpc::Handle(context, calls_, [&](const Call& call) -> absl::Status {
-    ASSIGN_OR_RETURN(const TreeHead head, HeadOf(call, request->tree_size()));
-    ASSIGN_OR_RETURN(const LogEntry entry,
-                     EntryOf(call, request->event_id(), request->log_index()));
-    if (entry.index >= head.size) {
-      return Error("LOG_SIZE_UNKNOWN", absl::StrCat("entry ", entry.index,
-                                                    " is not in the tree of ", head.size));
+    ASSIGN_OR_RETURN(const EntryName name,
+                     ParseEntryName(request->event_id(), request->log_index()));
+    std::optional<TreeHead> head;
+    LogEntry entry;
+    std::vector<crypto::Digest> hashes;
+    // One transaction: each costs a round trip to begin and one to end.
+    const auto prove = [&](pg::Transaction& tx, int64_t size) -> absl::Status {
+      ASSIGN_OR_RETURN(head, HeadIn(tx, size));
+      if (!head.has_value()) return absl::OkStatus();
+      ASSIGN_OR_RETURN(entry, EntryIn(tx, name));
+      if (entry.index >= head->size) {
+        return Error("LOG_SIZE_UNKNOWN", absl::StrCat("entry ", entry.index,
+                                                      " is not in the tree of ", head->size));
+      }
+      crypto::TileReader tiles = TilesIn(tx, head->size);
+      ASSIGN_OR_RETURN(hashes, crypto::InclusionProof(entry.index, head->size, tiles.Nodes()));
+      return absl::OkStatus();
+    };
+    RETURN_IF_ERROR(db_.Transact(
+        call.deadline, [&](pg::Transaction& tx) { return prove(tx, request->tree_size()); },
+        kReadOnly));
+    if (!head.has_value()) {  // nothing is signed yet
+      ASSIGN_OR_RETURN(const TreeHead first, NewestHead(call));
+      RETURN_IF_ERROR(db_.Transact(
+          call.deadline, [&](pg::Transaction& tx) { return prove(tx, first.size); }, kReadOnly));
     }
-    ASSIGN_OR_RETURN(const std::vector<crypto::Digest> hashes,
-                     db_.Transact(call.deadline, [&](pg::Transaction& tx) {
-                       crypto::TileReader tiles = TilesIn(tx, head.size);
-                       return crypto::InclusionProof(entry.index, head.size, tiles.Nodes());
-                     }, kReadOnly));
     response->set_log_index(entry.index);
     response->set_entry(entry.leaf);
-    ToProto(head, *response->mutable_tree_head());
+    ToProto(*head, *response->mutable_tree_head());
     AddHashes(hashes, *response->mutable_hashes());
     return absl::OkStatus();
   });
