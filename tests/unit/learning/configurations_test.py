@@ -1,6 +1,6 @@
-"""One digest of the losses of random updates, for every kind of model, whatever the BLAS kernel,
-the number of threads, the size of a batch, the vector width that torch takes and the compiler's
-effort.
+"""One digest of the losses of random updates, for every kind of model, and of the bits of exp and
+log, whatever the BLAS kernel, the number of threads, the size of a batch, the vector width that
+torch takes and the compiler's effort.
 
     configurations_test.py [--long] EXACT_MATRIX EXACT_MATRIX_O0 EXACT_MATRIX_O3 EXACT_MATRIX_TORCH
 
@@ -17,7 +17,7 @@ KERNELS = {"Nehalem": "sse4_2", "Haswell": "avx2", "Zen": "avx2", "SkylakeX": "a
 # ATEN_CPU_CAPABILITY likewise; torch only.
 WIDTHS = {"default": "sse2", "avx2": "avx2", "avx512": "avx512f"}
 THREADS = ("1", "2")
-MODELS = 4
+LINES = 5  # a digest of exp and log, and one of each model
 
 
 def flags():
@@ -60,7 +60,7 @@ def main(arguments):
         # OpenBLAS says which kernel it took: the test would be empty if it took no notice.
         assert kernel.lower() in run.stderr.lower() + run.stdout.lower(), run.stderr
         lines = [line for line in run.stdout.splitlines() if "{" in line]
-        assert len(lines) == MODELS, run.stdout
+        assert len(lines) == LINES, run.stdout
         for line in lines:
             digest, model = line.split(" ", 1)
             digests.setdefault(model, {}).setdefault(digest, []).append(name)

@@ -1,5 +1,7 @@
 // Evaluates random updates of every kind of model and prints one digest of the losses for each:
 // what must be the same however this is compiled and wherever it runs (configurations_test.py).
+// And one of all bits of exp and log, for a loss is rounded: a last bit that differs shows in one
+// of a million.
 //   exact_matrix THREADS UPDATES ROWS BLOCK,BLOCK,...
 // UPDATES in games of at most 20, over ROWS rows (of a convnet or a transformer a fiftieth); every
 // game once with each size of a block of rows, which must not matter. Compiled with
@@ -12,6 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "libs/crypto/sha256.h"
 #include "libs/learning/evaluator.h"
+#include "libs/learning/exact_math.h"
 #include "tests/unit/learning/random_case.h"
 #ifdef ROCHDALE_MATRIX_TORCH
 #include "libs/learning/device_evaluator.h"
@@ -59,6 +62,31 @@ absl::StatusOr<crypto::Digest> DigestOf(Evaluator& evaluator, const RandomCase& 
   if (!matrix.ok()) return matrix.status();
   return crypto::Sha256({reinterpret_cast<const char*>(matrix->losses.data()),
                          matrix->losses.size() * sizeof(int64_t)});
+}
+
+constexpr int kArguments = 200'000;
+
+// Arguments from all of the functions' ranges.
+struct Arguments {
+  std::vector<double> exp, log;
+};
+
+Arguments MathArguments() {
+  Arguments arguments;
+  std::mt19937_64 engine(5);
+  for (int i = 0; i < kArguments; ++i) {
+    const double fraction = (engine() >> 11) * 0x1p-53;
+    const int exponent = static_cast<int>(engine() % 20);
+    arguments.exp.push_back(-fraction * (int64_t{1} << exponent) * 0x1p-10);
+    arguments.log.push_back(1 + fraction * (int64_t{1} << exponent) * 0x1p-6);
+  }
+  return arguments;
+}
+
+void PrintMath(const std::vector<double>& exp, const std::vector<double>& log) {
+  std::string bits(reinterpret_cast<const char*>(exp.data()), exp.size() * sizeof(double));
+  bits.append(reinterpret_cast<const char*>(log.data()), log.size() * sizeof(double));
+  std::cout << crypto::Sha256(bits).ToString() << " {exp, log}\n";
 }
 
 int Run(Evaluator& evaluator, int updates, int64_t rows, const std::vector<int>& blocks) {
@@ -114,9 +142,15 @@ int main(int argc, char** argv) {
     return 1;
   }
   blocks.resize(1);
+  const Arguments arguments = MathArguments();
+  PrintMath(evaluator->Exp(arguments.exp), evaluator->Log(arguments.log));
   return Run(*evaluator, updates, rows, blocks);
 #else
   HostEvaluator evaluator;
+  Arguments values = MathArguments();
+  for (double& x : values.exp) x = ExactExp(x);
+  for (double& s : values.log) s = ExactLog(s);
+  PrintMath(values.exp, values.log);
   return Run(evaluator, updates, rows, blocks);
 #endif
 }
