@@ -47,6 +47,13 @@ std::vector<ParameterInfo> Table() {
        "Largest update, in bytes."},
       {"clip.norm_factor_micro", kMicro, 1'000'000, 1'000, 1'000'000'000, kCooperative, kDown,
        "An update is clipped to this times the lower median norm of the round."},
+      // Aggregation.
+      {"aggregation.rule", kText, 0, 0, 5, kCooperative, kNone,
+       "How admitted updates become one step; a refusal never changes the weight of others.",
+       {"mean", "sample_weighted", "credit_weighted", "trimmed_mean", "median", "multi_krum"}},
+      {"aggregation.trim_bp", kBasisPoints, 2'000, 0, 4'900, kCooperative, kNone,
+       "Part of the updates that trimmed_mean drops at either end of each parameter, and that "
+       "multi_krum takes for adversaries."},
       // Credit.
       {"credit.preset", kText, 1, 0, 1, kCooperative, kNone,
        "literal: the seed formulas as they stand; hardened: gate, lower bound, high-water mark.",

@@ -122,6 +122,14 @@ void ReadUpdates(Reader& reader, Evidence& evidence) {
   if (k < 1 || k > static_cast<size_t>(kContributorsMax)) reader.Fail("updates");
 }
 
+void ReadAggregation(const Json& json, Reader& reader, Evidence& evidence) {
+  if (!reader.Has("aggregation")) return;
+  const auto aggregation = learning::ParseAggregation(
+      json.at("aggregation").dump(), static_cast<int64_t>(evidence.updates.size()));
+  if (aggregation.ok()) evidence.aggregation = *aggregation;
+  else reader.Fail("aggregation");
+}
+
 void ReadCredits(Reader& reader, Evidence& evidence) {
   for (const Json& item : reader.Array("credits")) {
     Reader one(item);
@@ -230,6 +238,9 @@ std::string EvidenceToJson(const Evidence& evidence) {
   json["next_sha256"] = evidence.next.ToString();
   json["best_sha256"] = evidence.best.ToString();
   json["lineages"] = evidence.lineages;
+  if (evidence.aggregation.rule != learning::AggregationRule::kMean) {
+    json["aggregation"] = Json::parse(learning::AggregationToJson(evidence.aggregation));
+  }
   json["updates"] = Json::array();
   for (const EvidenceUpdate& update : evidence.updates) {
     json["updates"].push_back({{"update_id", update.update.ToString()},
@@ -301,6 +312,7 @@ absl::StatusOr<Evidence> ParseEvidence(absl::string_view text) {
   evidence.lineages = reader.Int("lineages");
   if (evidence.lineages < 1 || evidence.lineages > int64_t{1} << 31) reader.Fail("lineages");
   ReadUpdates(reader, evidence);
+  ReadAggregation(json, reader, evidence);
   ReadDraw(reader, evidence);
   ReadRule(reader, evidence);
   ReadSums(reader, evidence);

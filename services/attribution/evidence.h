@@ -2,7 +2,7 @@
 // canonical JSON document (keys sorted, no spaces, integers beyond 2^53 as decimal strings). Its
 // SHA-256 is in the log (EVIDENCE_MADE, CREDIT_ASSIGNED). docs/evidence.md describes the bytes.
 //
-//   {"base_sha256":hex,"best_loss_sum":"..","best_sha256":hex,"coalition_loss_sums":["..",...],
+//   {"aggregation":{"rule":word,"shares":[n,...],"trim_bp":n},"base_sha256":hex,"best_loss_sum":"..","best_sha256":hex,"coalition_loss_sums":["..",...],
 //    "cooperative_id":uuid,
 //    "credit_rule":{"estimator":word,"preset":word,
 //                   "sampling":{"error_max_nanonats":n,"pairs":n,"pairs_max":n,"pairs_min":n},
@@ -16,7 +16,7 @@
 //    "rows_sha256":hex,"seed":hex,"seed_sha256":hex,"split_seed":hex,
 //    "updates":[{"effective_sha256":hex,"principal_id":uuid,"update_id":uuid},...],
 //    "visible_rows":n}
-//   updates and credits are in bit order; masks is absent where all 2^k coalitions were evaluated
+//   aggregation is absent for the mean. updates and credits are in bit order; masks is absent where all 2^k coalitions were evaluated
 //   (then coalition_loss_sums[mask]), else coalition_loss_sums[i] belongs to masks[i].
 //   applied_mask is a decimal string. sampling is there where Shapley is sampled (game.h).
 // No gRPC, no database, no torch: the service writes it, the offline verifier links it.
@@ -34,6 +34,7 @@
 #include "absl/strings/string_view.h"
 #include "libs/base/ids.h"
 #include "libs/crypto/sha256.h"
+#include "libs/learning/aggregation.h"
 #include "libs/learning/model.h"
 #include "services/attribution/game.h"
 
@@ -67,7 +68,8 @@ struct Evidence {
   crypto::Digest base;  // blobs: safetensors F32 on the grid
   crypto::Digest next;
   crypto::Digest best;
-  int64_t lineages = 0;  // n: e_i = round_half_even(u_i / n)
+  int64_t lineages = 0;  // n
+  learning::Aggregation aggregation;
   std::vector<EvidenceUpdate> updates;
   // How the rows were drawn (draw.h).
   crypto::Digest seed;         // 32 bytes, not a digest of anything

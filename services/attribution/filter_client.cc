@@ -1,5 +1,7 @@
 #include "services/attribution/filter_client.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "grpcpp/channel.h"
 #include "libs/base/status_macros.h"
@@ -17,6 +19,7 @@ using Stub = v1::FilterService::Stub;
 
 constexpr int kPageSize = 1'000;
 constexpr int kPagesMax = 100;
+constexpr int64_t kSampleCountMax = 1'000'000'000;
 
 template <typename T>
 absl::StatusOr<T> ParseAnswer(absl::string_view text) {
@@ -221,6 +224,9 @@ absl::StatusOr<Screening> FilterClient::ScreenRound(const RoundId& round) {
     ASSIGN_OR_RETURN(one.agent, ParseAnswer<AgentId>(update.agent_id()));
     ASSIGN_OR_RETURN(one.effective, ParseMaybe<crypto::Digest>(update.effective_sha256()));
     one.denied = update.denied();
+    one.counts = !update.outside();
+    ASSIGN_OR_RETURN(one.lineage, ParseAnswer<UpdateId>(update.lineage_id()));
+    one.sample_count = std::clamp<int64_t>(update.sample_count(), 0, kSampleCountMax);
     for (const std::string& probe : update.probe_ids()) {
       ASSIGN_OR_RETURN(const ProbeId id, ParseAnswer<ProbeId>(probe));
       one.probes.push_back(id);

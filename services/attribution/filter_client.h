@@ -51,6 +51,9 @@ struct ScreenedUpdate {
   AgentId agent;
   std::optional<crypto::Digest> effective;
   bool denied = false;
+  bool counts = true;           // its lineage is one of Screening::lineages
+  UpdateId lineage;             // the lineage's earliest update
+  int64_t sample_count = 0;     // as reported
   std::vector<ProbeId> probes;  // that must be measured
 };
 

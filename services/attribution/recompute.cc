@@ -21,7 +21,7 @@ absl::Status Differs(absl::string_view field) {
 struct Inputs {
   learning::GridVector base;
   learning::GridVector best;
-  std::vector<learning::GridVector> weighted;
+  std::vector<learning::GridVector> prepared;
   learning::Dataset rows;
 };
 
@@ -35,7 +35,8 @@ absl::StatusOr<Inputs> LoadInputs(const Evidence& evidence, BlobSource blobs) {
     ASSIGN_OR_RETURN(const std::string bytes, blobs(update.effective));
     ASSIGN_OR_RETURN(const learning::GridVector effective,
                      ParseEffectiveUpdate(bytes, evidence.model));
-    inputs.weighted.push_back(learning::WeightUpdate(effective, 1, evidence.lineages));
+    inputs.prepared.push_back(learning::PrepareUpdate(evidence.aggregation, evidence.lineages,
+                                                      inputs.prepared.size(), effective));
   }
   ASSIGN_OR_RETURN(const std::string rows, blobs(evidence.rows_sha256));
   ASSIGN_OR_RETURN(inputs.rows, learning::ParseDataset(rows, evidence.model));
@@ -43,13 +44,19 @@ absl::StatusOr<Inputs> LoadInputs(const Evidence& evidence, BlobSource blobs) {
   return inputs;
 }
 
+learning::Aggregator AggregatorOf(const Evidence& evidence, const Inputs& inputs) {
+  return learning::Aggregator(evidence.aggregation.rule, evidence.aggregation.trim_bp,
+                              evidence.lineages, inputs.base,
+                              {inputs.prepared.begin(), inputs.prepared.end()});
+}
+
 absl::StatusOr<Game> EvaluateGame(const Evidence& evidence, const Inputs& inputs) {
-  const std::vector<learning::GridSpan> updates(inputs.weighted.begin(), inputs.weighted.end());
+  learning::Aggregator aggregator = AggregatorOf(evidence, inputs);
+  learning::HostEvaluator evaluator;
   ASSIGN_OR_RETURN(learning::LossMatrix matrix,
-                   learning::EvaluateCoalitions(evidence.model, inputs.base, updates,
-                                                evidence.masks, inputs.rows));
+                   aggregator.Evaluate(evaluator, evidence.model, evidence.masks, inputs.rows));
   Game game;
-  game.contributors = static_cast<int>(updates.size());
+  game.contributors = static_cast<int>(evidence.updates.size());
   game.rows = matrix.rows;
   game.seed = evidence.seed;
   game.pairs = evidence.pairs;
@@ -102,9 +109,8 @@ absl::Status CheckRecomputation(const Evidence& evidence, BlobSource blobs) {
   RETURN_IF_ERROR(CompareSums(evidence, game));
   ASSIGN_OR_RETURN(const GameResult result, Settle(evidence.rule, game));
   RETURN_IF_ERROR(CompareCredits(evidence, result));
-  const std::vector<learning::GridSpan> updates(inputs.weighted.begin(), inputs.weighted.end());
   const std::string next = SerializeCheckpoint(
-      learning::ApplyUpdates(inputs.base, updates, evidence.applied_mask), evidence.model);
+      AggregatorOf(evidence, inputs).Parameters(evidence.applied_mask), evidence.model);
   if (crypto::Sha256(next) != evidence.next) return Differs("next_sha256");
   return absl::OkStatus();
 }

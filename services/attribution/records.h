@@ -123,6 +123,7 @@ struct RoundUpdate {
   std::optional<EventId> decision_event;
   bool publishable = false;
   std::string removed_reason;  // EVALUATION_RANGE; empty while it takes part
+  int64_t share = 0;  // of its lineage, where the aggregation rule has weights: units of 2^-30
 
   bool TakesPart() const { return admitted && removed_reason.empty() && effective.has_value(); }
 };

@@ -89,6 +89,7 @@ absl::StatusOr<RunSpec> RoundSteps::GameSpec(const RoundRecord& round,
     part.updates.push_back(static_cast<int>(spec.updates.size()));
     spec.updates.push_back({update.update, *update.effective});
   }
+  spec.aggregation = AggregationOf(parameters, contributors);
   // Where the base is the best so far, its losses are those of the empty coalition.
   if (stage == 0 && round.best != round.base) part.checkpoints.push_back(round.best);
   spec.parts.push_back(std::move(part));

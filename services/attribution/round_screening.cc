@@ -67,6 +67,32 @@ absl::StatusOr<std::vector<Measurement>> MeasurementsOf(
 
 }  // namespace
 
+absl::StatusOr<std::map<UpdateId, int64_t>> RoundSteps::LineageShares(
+    const RoundRecord& round, const Screening& screening) {
+  ASSIGN_OR_RETURN(const config::ParameterSet parameters, ParametersOf(round));
+  const learning::AggregationRule rule = AggregationOf(parameters, {}).rule;
+  std::map<UpdateId, int64_t> shares;
+  if (!learning::IsWeighted(rule)) return shares;
+  ASSIGN_OR_RETURN(const auto credits, Read<std::map<PrincipalId, int64_t>>([&](auto& tx) {
+                     return SumCredits(tx, round.cooperative, round.number);
+                   }));
+  std::vector<UpdateId> lineages;
+  std::vector<int64_t> sizes;
+  for (const ScreenedUpdate& screened : screening.updates) {  // in order of commitment
+    if (!screened.counts || screened.lineage != screened.update) continue;
+    const auto earned = credits.find(screened.principal);
+    const bool by_samples = rule == learning::AggregationRule::kSampleWeighted;
+    lineages.push_back(screened.lineage);
+    sizes.push_back(by_samples                 ? screened.sample_count
+                    : earned == credits.end() ? 0
+                                               : earned->second);
+  }
+  if (sizes.empty()) return shares;
+  const std::vector<int64_t> of_each = learning::WeightShares(rule, sizes);
+  for (size_t i = 0; i < lineages.size(); ++i) shares[lineages[i]] = of_each[i];
+  return shares;
+}
+
 absl::StatusOr<Progress> RoundSteps::StoreScreening(const RoundRecord& round) {
   ASSIGN_OR_RETURN(FilterClient * filter, parts_.filter());
   ASSIGN_OR_RETURN(const Screening screening, filter->ScreenRound(round.round));
@@ -75,6 +101,7 @@ absl::StatusOr<Progress> RoundSteps::StoreScreening(const RoundRecord& round) {
     RETURN_IF_ERROR(Abandon(round, "NO_UPDATES_ADMITTED"));
     return Progress::kMoved;
   }
+  ASSIGN_OR_RETURN(const auto shares, LineageShares(round, screening));
   RoundRecord next = round;
   next.lineages = screening.lineages;
   RETURN_IF_ERROR(Write([&](pg::Transaction& tx) -> absl::Status {
@@ -88,6 +115,8 @@ absl::StatusOr<Progress> RoundSteps::StoreScreening(const RoundRecord& round) {
       update.agent = screened.agent;
       update.effective = screened.effective;
       update.denied = screened.denied || !screened.effective;
+      const auto share = shares.find(screened.lineage);
+      if (share != shares.end()) update.share = share->second;
       RETURN_IF_ERROR(InsertRoundUpdate(tx, round.round, update));
       for (const ProbeId& probe : screened.probes) {
         const auto data = screening.probe_data.find(probe);
@@ -110,12 +139,16 @@ absl::StatusOr<RunSpec> RoundSteps::MeasureSpec(const RoundRecord& round,
   spec.model = model.spec;
   spec.base = round.base;
   spec.lineages = round.lineages.value();
+  ASSIGN_OR_RETURN(const config::ParameterSet parameters, ParametersOf(round));
+  std::vector<RoundUpdate> measured;
   std::map<UpdateId, int> index;
   for (const RoundUpdate& update : updates) {
     if (update.denied || !update.removed_reason.empty() || !update.effective) continue;
     index[update.update] = static_cast<int>(spec.updates.size());
     spec.updates.push_back({update.update, *update.effective});
+    measured.push_back(update);
   }
+  spec.aggregation = ProbeAggregationOf(parameters, measured);
   const ProbeId* last = nullptr;
   for (const NeededProbe& one : needed) {  // by probe, then by commitment
     const bool same = last != nullptr && *last == one.probe &&

@@ -5,7 +5,7 @@
 #include "libs/base/errors.h"
 #include "libs/base/status_macros.h"
 #include "libs/crypto/deterministic_id.h"
-#include "libs/learning/grid.h"
+#include "libs/learning/aggregation.h"
 #include "libs/obs/log.h"
 #include "services/attribution/draw.h"
 #include "services/attribution/entries.h"
@@ -75,6 +75,7 @@ absl::StatusOr<RunSpec> RoundSteps::AggregateSpec(const RoundRecord& round,
     all.push_back(static_cast<int>(spec.updates.size()));
     spec.updates.push_back({update.update, *update.effective});
   }
+  spec.aggregation = AggregationOf(parameters, contributors);
   std::vector<int64_t> visible = VisibleRows(pool->split_seed, pool->rows, pool->visible_rows);
   const int64_t rows_max = parameters.Int("validation.rows_per_round");
   if (static_cast<int64_t>(visible.size()) > rows_max) visible.resize(rows_max);
@@ -150,19 +151,23 @@ absl::StatusOr<RoundSteps::Settlement> RoundSteps::SettleRound(
   ASSIGN_OR_RETURN(blob::BlobStore * blobs, parts_.blobs());
   ASSIGN_OR_RETURN(const blob::MappedBlob base_file, blobs->Get(round.base));
   ASSIGN_OR_RETURN(const learning::GridVector base, ParseCheckpoint(base_file.text(), model.spec));
-  std::vector<learning::GridVector> weighted;
+  const learning::Aggregation aggregation = AggregationOf(parameters, contributors);
+  std::vector<learning::GridVector> prepared;
   for (const RoundUpdate& update : contributors) {
     ASSIGN_OR_RETURN(const blob::MappedBlob file, blobs->Get(*update.effective));
     ASSIGN_OR_RETURN(const learning::GridVector effective,
                      ParseEffectiveUpdate(file.text(), model.spec));
-    weighted.push_back(learning::WeightUpdate(effective, 1, round.lineages.value()));
+    prepared.push_back(learning::PrepareUpdate(aggregation, round.lineages.value(),
+                                               prepared.size(), effective));
   }
-  const std::vector<learning::GridSpan> spans(weighted.begin(), weighted.end());
+  learning::Aggregator aggregator(aggregation.rule, aggregation.trim_bp, round.lineages.value(),
+                                  base, {prepared.begin(), prepared.end()});
   Settlement settlement;
   settlement.aggregate = aggregate;
   Evidence& e = settlement.evidence;
   ASSIGN_OR_RETURN(e.next, blobs->Put(SerializeCheckpoint(
-                               learning::ApplyUpdates(base, spans, applied), model.spec)));
+                               aggregator.Parameters(applied), model.spec)));
+  e.aggregation = aggregation;
   e.round = round.round;
   e.cooperative = round.cooperative;
   e.number = round.number;

@@ -5,6 +5,7 @@
 // that dies at any instant leaves a round that the next one continues. Used by one thread.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -59,6 +60,9 @@ class RoundSteps {
   // round_screening.cc
   absl::StatusOr<Progress> Screen(const RoundRecord& round);
   absl::StatusOr<Progress> StoreScreening(const RoundRecord& round);
+  // Of each lineage, by its earliest update, where the aggregation rule has weights; else none.
+  absl::StatusOr<std::map<UpdateId, int64_t>> LineageShares(const RoundRecord& round,
+                                                            const Screening& screening);
   absl::StatusOr<RunSpec> MeasureSpec(const RoundRecord& round,
                                       const std::vector<RoundUpdate>& updates,
                                       const std::vector<NeededProbe>& needed);

@@ -189,11 +189,12 @@ absl::StatusOr<std::vector<ProbeGradientRecord>> ListGradients(pg::Transaction& 
 
 constexpr char kInsertUpdate[] =
     "INSERT INTO round_updates (update_id, round_id, position, principal_id, agent_id, "
-    "effective_sha256, denied, admitted, publishable, removed_reason) "
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, false, false, '')";
+    "effective_sha256, denied, share, admitted, publishable, removed_reason) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, false, false, '')";
 absl::Status InsertRoundUpdate(pg::Transaction& tx, const RoundId& round, const RoundUpdate& u) {
   return tx
-      .Exec(kInsertUpdate, u.update, round, u.position, u.principal, u.agent, u.effective, u.denied)
+      .Exec(kInsertUpdate, u.update, round, u.position, u.principal, u.agent, u.effective, u.denied,
+            u.share)
       .status();
 }
 
@@ -212,7 +213,7 @@ absl::Status SetRemoved(pg::Transaction& tx, const UpdateId& update, absl::strin
 
 constexpr char kListUpdates[] =
     "SELECT update_id, position, principal_id, agent_id, effective_sha256, denied, admitted, "
-    "decision_event, publishable, removed_reason FROM round_updates WHERE round_id = $1 "
+    "decision_event, publishable, removed_reason, share FROM round_updates WHERE round_id = $1 "
     "ORDER BY position";
 absl::StatusOr<std::vector<RoundUpdate>> ListRoundUpdates(pg::Transaction& tx,
                                                           const RoundId& round) {
@@ -230,6 +231,7 @@ absl::StatusOr<std::vector<RoundUpdate>> ListRoundUpdates(pg::Transaction& tx,
     u.decision_event = row.Get<std::optional<EventId>>("decision_event");
     u.publishable = row.Get<bool>("publishable");
     u.removed_reason = row.Get<std::string>("removed_reason");
+    u.share = row.Get<int64_t>("share");
     updates.push_back(std::move(u));
   }
   return updates;
@@ -307,6 +309,18 @@ absl::Status InsertCredit(pg::Transaction& tx, const CreditRecord& c) {
       .Exec(kInsertCredit, c.update, c.round, c.cooperative, c.round_number, c.principal, c.agent,
             c.credit, c.estimate, c.standard_error, c.solo, c.leave_one_out, c.applied, c.event)
       .status();
+}
+
+constexpr char kSumCredits[] =
+    "SELECT principal_id, sum(credit)::bigint FROM credits "
+    "WHERE cooperative_id = $1 AND round_number < $2 GROUP BY principal_id";
+absl::StatusOr<std::map<PrincipalId, int64_t>> SumCredits(pg::Transaction& tx,
+                                                          const CooperativeId& cooperative,
+                                                          int64_t before) {
+  ASSIGN_OR_RETURN(const pg::Rows rows, tx.Exec(kSumCredits, cooperative, before));
+  std::map<PrincipalId, int64_t> sums;
+  for (const pg::Row& row : rows) sums[row.Get<PrincipalId>(0)] = row.Get<int64_t>(1);
+  return sums;
 }
 
 constexpr char kListCredits[] =

@@ -1,6 +1,7 @@
 // Rounds, their updates, credits and exceptions in the database.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -70,6 +71,10 @@ absl::StatusOr<std::vector<RoundId>> ListRetiredRounds(pg::Transaction& tx, cons
 absl::StatusOr<int64_t> RetireRound(pg::Transaction& tx, const RoundId& round, int64_t now_us);
 
 absl::Status InsertCredit(pg::Transaction& tx, const CreditRecord& credit);
+// What every principal earned in rounds with smaller numbers than `before`, nano-nats.
+absl::StatusOr<std::map<PrincipalId, int64_t>> SumCredits(pg::Transaction& tx,
+                                                          const CooperativeId& cooperative,
+                                                          int64_t before);
 struct CreditQuery {
   CooperativeId cooperative;
   std::optional<RoundId> round;

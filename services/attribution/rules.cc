@@ -79,6 +79,26 @@ GameRule GameRuleOf(const config::ParameterSet& parameters, int contributors) {
   return rule;
 }
 
+learning::Aggregation AggregationOf(const config::ParameterSet& parameters,
+                                    const std::vector<RoundUpdate>& contributors) {
+  learning::Aggregation aggregation;
+  aggregation.rule = learning::ParseAggregationRule(parameters.Text("aggregation.rule"))
+                         .value_or(learning::AggregationRule::kMean);
+  if (aggregation.rule == learning::AggregationRule::kTrimmedMean ||
+      aggregation.rule == learning::AggregationRule::kMultiKrum) {
+    aggregation.trim_bp = parameters.BasisPoints("aggregation.trim_bp");
+  }
+  if (!learning::IsWeighted(aggregation.rule)) return aggregation;
+  for (const RoundUpdate& update : contributors) aggregation.shares.push_back(update.share);
+  return aggregation;
+}
+
+learning::Aggregation ProbeAggregationOf(const config::ParameterSet& parameters,
+                                         const std::vector<RoundUpdate>& updates) {
+  const learning::Aggregation aggregation = AggregationOf(parameters, updates);
+  return learning::IsLinear(aggregation.rule) ? aggregation : learning::Aggregation();
+}
+
 int64_t ReleasedLoss(const RoundRecord& round, int64_t now_us) {
   if (!round.visible_loss || !round.closed_us) return 0;
   const auto parameters = ParametersFromText(round.parameters);

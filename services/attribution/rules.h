@@ -43,6 +43,14 @@ bool MayFollow(RoundState from, RoundState to);
 
 GameRule GameRuleOf(const config::ParameterSet& parameters, int contributors);
 
+// How updates become a step: the rule and its numbers, with the shares of `contributors` where it
+// has weights.
+learning::Aggregation AggregationOf(const config::ParameterSet& parameters,
+                                    const std::vector<RoundUpdate>& contributors);
+// The same for measuring single updates at their weight: robust rules as the mean.
+learning::Aggregation ProbeAggregationOf(const config::ParameterSet& parameters,
+                                         const std::vector<RoundUpdate>& updates);
+
 // The visible score as released: rounded half up to the quantum; 0 before its delay is over or
 // where there is none.
 int64_t ReleasedLoss(const RoundRecord& round, int64_t now_us);

@@ -84,6 +84,9 @@ std::string RunSpecToJson(const RunSpec& spec) {
   json["model"] = Json::parse(learning::ModelSpecToJson(spec.model));
   json["base_sha256"] = spec.base.ToString();
   json["lineages"] = spec.lineages;
+  if (spec.aggregation.rule != learning::AggregationRule::kMean) {
+    json["aggregation"] = Json::parse(learning::AggregationToJson(spec.aggregation));
+  }
   json["updates"] = Json::array();
   for (const RunUpdate& update : spec.updates) {
     json["updates"].push_back({{"update_id", update.update.ToString()},
@@ -121,6 +124,11 @@ absl::StatusOr<RunSpec> ParseRunSpec(absl::string_view text) {
     ASSIGN_OR_RETURN(update.update, TextMember<UpdateId>(item, "update_id"));
     ASSIGN_OR_RETURN(update.effective, TextMember<crypto::Digest>(item, "effective_sha256"));
     spec.updates.push_back(update);
+  }
+  if (json.contains("aggregation")) {
+    ASSIGN_OR_RETURN(spec.aggregation,
+                     learning::ParseAggregation(json["aggregation"].dump(),
+                                                static_cast<int64_t>(spec.updates.size())));
   }
   ASSIGN_OR_RETURN(const Json* parts, ArrayMember(json, "parts"));
   if (parts->empty() || parts->size() > kPartsMax) return Malformed("parts");

@@ -3,10 +3,11 @@
 //   {"base_sha256":hex,"format":1,"lineages":n,"model":{"kind":word,"layer_sizes":[n,...]},
 //    "parts":[{"checkpoints":[hex,...],"data_sha256":hex,"masks":["..",...],"rows":n,
 //              "updates":[i,...]},...],
+//    "aggregation":{"rule":word,"shares":[n,...],"trim_bp":n},
 //    "run_id":uuid,"updates":[{"effective_sha256":hex,"update_id":uuid},...]}
 // Candidates of a part: first the masks (bit j = update updates[j] of the part, itself an index in
-// the run's updates; the candidate is base + the sum of e_i = round_half_even(u_i / lineages)),
-// then the checkpoints. Rows: all rows of the data set, in its order.
+// the run's updates; the candidate is theta of that coalition, libs/learning/aggregation.h), then the
+// checkpoints. aggregation is absent for the mean. Rows: all rows of the data set, in its order.
 // Pure; shared by the service and the worker.
 #pragma once
 
@@ -18,6 +19,7 @@
 #include "absl/strings/string_view.h"
 #include "libs/base/ids.h"
 #include "libs/crypto/sha256.h"
+#include "libs/learning/aggregation.h"
 #include "libs/learning/model.h"
 
 namespace rochdale::attribution {
@@ -48,6 +50,7 @@ struct RunSpec {
   learning::ModelSpec model;
   crypto::Digest base;
   int64_t lineages = 1;
+  learning::Aggregation aggregation;
   std::vector<RunUpdate> updates;
   std::vector<RunPart> parts;
 

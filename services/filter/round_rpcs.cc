@@ -246,6 +246,7 @@ grpc::Status FilterService::ScreenRound(grpc::ServerContext* context,
         out.set_lineage_id(update.lineage->ToString());
         out.set_denied(screened.denied);
         out.set_sample_count(update.sample_count);
+        out.set_outside(!update.lineage_principal);
         for (const Uuid& probe : screened.probes) {
           if (!probes.count(probe)) {
             ASSIGN_OR_RETURN(probes[probe], FindProbe(tx, ProbeId{probe}));

@@ -13,6 +13,7 @@
 #include "libs/learning/dataset.h"
 #include "services/verify/estimates.h"
 #include "services/verify/json.h"
+#include "services/verify/weights.h"
 
 namespace rochdale::verify {
 namespace {
@@ -288,8 +289,8 @@ bool HasCredit(const Evidence& evidence) {
 
 }  // namespace
 
-Rounds CheckRounds(const Bundle& bundle, const Log& log, const CooperativeId& cooperative,
-                   Report& report) {
+Rounds CheckRounds(const Bundle& bundle, const Log& log, const Documents& documents,
+                   const CooperativeId& cooperative, Report& report) {
   Check& check = report.Begin("rounds");
   Rounds rounds;
   for (const size_t i : log.OfKind(kind::kEvidenceMade)) {
@@ -321,6 +322,7 @@ Rounds CheckRounds(const Bundle& bundle, const Log& log, const CooperativeId& co
   for (const auto& [id, evidence] : rounds) {
     draw.Need(CheckDrawOf(log, evidence, rounds), PathOf(id));
     estimates.Need(CheckEstimates(evidence), PathOf(id));
+    estimates.Need(CheckWeights(log, documents, rounds, evidence), PathOf(id));
   }
   draw.Say(absl::StrCat("the rows of ", rounds.size(), " rounds follow from committed seeds"));
   estimates.Say(absl::StrCat("the credits of ", rounds.size(), " rounds follow from v(S)"));

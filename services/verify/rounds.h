@@ -10,6 +10,7 @@
 #include "libs/base/ids.h"
 #include "services/attribution/evidence.h"
 #include "services/verify/bundle.h"
+#include "services/verify/documents.h"
 #include "services/verify/log.h"
 #include "services/verify/report.h"
 
@@ -20,9 +21,10 @@ using Rounds = std::map<RoundId, attribution::Evidence>;
 inline constexpr int64_t kEveryRound = std::numeric_limits<int64_t>::max();
 
 // Checks "rounds" (evidence, log and lineage agree), "draw" (rows follow from committed seeds) and
-// "estimates" (credits follow from v(S)). Gives the evidence that could be read.
-Rounds CheckRounds(const Bundle& bundle, const Log& log, const CooperativeId& cooperative,
-                   Report& report);
+// "estimates" (weights and credits follow from earlier credits, samples and v(S)). Gives the
+// evidence that could be read. `documents` may be empty: then reported samples are not looked at.
+Rounds CheckRounds(const Bundle& bundle, const Log& log, const Documents& documents,
+                   const CooperativeId& cooperative, Report& report);
 
 // Check "credits": credits/ and CREDIT_ASSIGNED agree with the rounds.
 void CheckCredits(const Bundle& bundle, const Log& log, const CooperativeId& cooperative,

@@ -19,8 +19,9 @@ namespace rochdale::verify {
 namespace {
 
 void CheckCreditPart(const Request& request, const Bundle& bundle, const Log& log,
-                     const CooperativeId& cooperative, Report& report) {
-  const Rounds rounds = CheckRounds(bundle, log, cooperative, report);
+                     const Documents& documents, const CooperativeId& cooperative,
+                     Report& report) {
+  const Rounds rounds = CheckRounds(bundle, log, documents, cooperative, report);
   CheckCredits(bundle, log, cooperative, rounds, report);
   CheckRecomputation(bundle, rounds, request.recomputed_rounds, request.update, report);
 }
@@ -105,7 +106,7 @@ Report Verify(const Request& request, replay::Books* books) {
     CheckRefusals(*log, report);
   }
   if (part == Part::kBundle || part == Part::kCredit) {
-    CheckCreditPart(request, *bundle, *log, cooperative, report);
+    CheckCreditPart(request, *bundle, *log, documents, cooperative, report);
   }
   if (part == Part::kBundle || part == Part::kReplay) {
     replay::Books found = whole ? CheckMoneyPart(*bundle, *log, documents, report)

@@ -33,7 +33,23 @@ absl::StatusOr<learning::GridSpan> RunEvaluation::Update(int index) {
   ASSIGN_OR_RETURN(const std::string file, blobs_(spec_.updates[index].effective));
   ASSIGN_OR_RETURN(const learning::GridVector effective, ParseEffectiveUpdate(file, spec_.model));
   return learning::GridSpan(updates_[index] =
-                                learning::WeightUpdate(effective, 1, spec_.lineages));
+                                learning::PrepareUpdate(spec_.aggregation, spec_.lineages,
+                                                        index, effective));
+}
+
+absl::StatusOr<learning::Aggregator*> RunEvaluation::AggregatorOf(const RunPart& part) {
+  if (aggregator_of_ != &part) {
+    aggregator_of_ = nullptr;
+    std::vector<learning::GridSpan> updates;
+    for (const int index : part.updates) {
+      ASSIGN_OR_RETURN(const learning::GridSpan update, Update(index));
+      updates.push_back(update);
+    }
+    aggregator_.emplace(spec_.aggregation.rule, spec_.aggregation.trim_bp, spec_.lineages, base_,
+                        std::move(updates));
+    aggregator_of_ = &part;
+  }
+  return &*aggregator_;
 }
 
 absl::StatusOr<learning::Rows> RunEvaluation::RowsOf(const RunPart& part) {
@@ -71,11 +87,7 @@ absl::StatusOr<ShardLosses> RunEvaluation::Evaluate(const ShardRange& shard) {
 absl::StatusOr<ShardLosses> RunEvaluation::EvaluateMasks(const RunPart& part,
                                                          const ShardRange& shard,
                                                          learning::Rows rows) {
-  std::vector<learning::GridSpan> updates;
-  for (const int index : part.updates) {
-    ASSIGN_OR_RETURN(const learning::GridSpan update, Update(index));
-    updates.push_back(update);
-  }
+  ASSIGN_OR_RETURN(learning::Aggregator * aggregator, AggregatorOf(part));
   const int64_t end =
       std::min(shard.candidate_end, static_cast<int64_t>(part.masks.size()));
   const auto masks =
@@ -84,7 +96,7 @@ absl::StatusOr<ShardLosses> RunEvaluation::EvaluateMasks(const RunPart& part,
   learning::EvaluationOptions options;
   options.violation = &violation;
   absl::StatusOr<learning::LossMatrix> matrix =
-      evaluator_.EvaluateCoalitions(spec_.model, base_, updates, masks, rows, options);
+      aggregator->Evaluate(evaluator_, spec_.model, masks, rows, options);
   ShardLosses result;
   if (matrix.ok()) {
     result.losses = std::move(matrix->losses);
@@ -95,6 +107,8 @@ absl::StatusOr<ShardLosses> RunEvaluation::EvaluateMasks(const RunPart& part,
   result.failure = RangeFailure{shard.candidate_begin + violation->candidate, std::nullopt,
                                 violation->layer};
   if (mask != 0) {
+    std::vector<learning::GridSpan> updates;
+    for (const int index : part.updates) updates.push_back(updates_.at(index));
     const int largest = learning::LargestUpdate(updates, mask);
     result.failure->update = spec_.updates[part.updates[largest]].update;
   }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "libs/learning/aggregation.h"
 #include "libs/learning/dataset.h"
 #include "libs/learning/evaluator.h"
 #include "libs/learning/grid.h"
@@ -43,6 +44,7 @@ class RunEvaluation {
   absl::Status CheckShard(const ShardRange& shard) const;
   absl::Status LoadBase();
   absl::StatusOr<learning::GridSpan> Update(int index);
+  absl::StatusOr<learning::Aggregator*> AggregatorOf(const RunPart& part);
   absl::StatusOr<learning::Rows> RowsOf(const RunPart& part);
   absl::StatusOr<ShardLosses> EvaluateMasks(const RunPart& part, const ShardRange& shard,
                                             learning::Rows rows);
@@ -53,7 +55,10 @@ class RunEvaluation {
   const Blobs blobs_;
   learning::Evaluator& evaluator_;
   learning::GridVector base_;
-  std::map<int, learning::GridVector> updates_;  // weighted
+  std::map<int, learning::GridVector> updates_;  // prepared for the run's aggregation
+  // Coalitions of the part used last.
+  std::optional<learning::Aggregator> aggregator_;
+  const RunPart* aggregator_of_ = nullptr;
   std::optional<crypto::Digest> rows_of_;
   learning::Dataset rows_;
 };

@@ -211,6 +211,7 @@ grpc::Status FakeFilter::ScreenRound(grpc::ServerContext*,
       out.set_agent_id(updates[i].agent_id);
       out.set_lineage_id(round.updates[i].update_id());
       out.set_denied(updates[i].denied);
+      out.set_sample_count(updates[i].samples);
       if (updates[i].denied) continue;
       out.set_effective_sha256(Put(updates[i].effective));
       for (const std::string& probe : updates[i].probes) {

@@ -54,6 +54,7 @@ struct FakeUpdate {
   std::string effective;            // the file
   std::vector<std::string> probes;  // that have to be measured
   bool denied = false;
+  int64_t samples = 1;
   bool rejected_at_decision = false;
 };
 

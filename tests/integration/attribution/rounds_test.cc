@@ -197,6 +197,57 @@ TEST_CASE("more than ten contributors are paid solo where the operator chooses c
   CHECK(world.Recompute(evidence).ToString() == "OK");
 }
 
+TEST_CASE("what every aggregation rule applies is what was evaluated") {
+  using enum learning::AggregationRule;
+  for (const auto rule : {kSampleWeighted, kCreditWeighted, kTrimmedMean, kMedian, kMultiKrum}) {
+    const std::string name(learning::AggregationRuleName(rule));
+    INFO(name);
+    World world({.parameters = {{"aggregation.rule", name}}});
+    for (const uint32_t seed : {1u, 2u, 3u, 4u, 5u}) world.AddUpdate(2.0, seed);
+    world.filter.updates[1].samples = 3;
+    world.filter.updates[2].denied = true;
+    const FakeProbe probe{world.NewId(), "", learning::SerializeDataset(MakeRows(30, 77))};
+    world.filter.probes = {probe};
+    world.filter.updates[0].probes = {probe.probe_id};
+    world.Start();
+    const std::string first = world.Train(2);
+    REQUIRE(world.WaitForEnd(1).state() == v1::ROUND_STATE_CLOSED);
+    const v1::Round second = world.WaitForEnd(2);
+    REQUIRE(second.state() == v1::ROUND_STATE_CLOSED);
+    v1::RetireRoundsRequest retire;
+    retire.set_request_id(world.NewId());
+    retire.add_round_ids(first);
+    retire.add_round_ids(second.round_id());
+    world.AsService("payout").Ok(&Stub::RetireRounds, retire);
+    for (const std::string& id : {first, second.round_id()}) {
+      const Evidence evidence = world.EvidenceOf(id);
+      CHECK(evidence.aggregation.rule == rule);
+      CHECK(evidence.updates.size() == 4);
+      CHECK(world.Recompute(evidence).ToString() == "OK");
+      CHECK(world.filter.round(id).measurements.size() == 1);
+      const std::vector<int64_t>& shares = evidence.aggregation.shares;
+      const int64_t unit = learning::kShareUnit;
+      if (rule == kSampleWeighted) {  // the refused one's is given to nobody
+        CHECK(shares == std::vector<int64_t>{unit / 7, unit / 7 * 3, unit / 7, unit / 7});
+      } else if (rule == kCreditWeighted && id == first) {
+        CHECK(shares == std::vector<int64_t>(4, unit / 5));
+      } else if (rule == kCreditWeighted) {
+        std::vector<int64_t> earned;
+        for (const EvidenceCredit& credit : world.EvidenceOf(first).credits) {
+          earned.push_back(credit.credit);
+        }
+        earned.push_back(0);  // the refused one's lineage
+        auto expected = learning::WeightShares(rule, earned);
+        expected.pop_back();
+        CHECK(shares == expected);
+        CHECK(shares[0] != unit / 5);
+      } else {
+        CHECK(shares.empty());
+      }
+    }
+  }
+}
+
 TEST_CASE("an update that leaves the exact evaluator's range is removed") {
   World world({.layers = {16, 8, 8, 8, 4}});
   world.AddUpdate(2.0, 1);

@@ -114,6 +114,32 @@ TEST_CASE("A bundle of a log that was restarted openly verifies", "[verify]") {
   CHECK(sample.origin().name != Honest().origin().name);
 }
 
+TEST_CASE("Bundles of every aggregation rule verify, and false ones do not", "[verify]") {
+  using enum learning::AggregationRule;
+  const learning::ModelSpec mlp{learning::ModelKind::kMlp, {16, 8, 4}};
+  for (const auto rule :
+       {kSampleWeighted, kCreditWeighted, kTrimmedMean, kMedian, kMultiKrum}) {
+    INFO(learning::AggregationRuleName(rule));
+    const Report report = VerifySample(SampleCooperative(Fault::kNone, 6, false, mlp, rule));
+    INFO(report.ToText());
+    CHECK(report.ok());
+    for (const Fault fault : {Fault::kWrongNext, Fault::kOtherShare}) {
+      if (fault == Fault::kOtherShare && !learning::IsWeighted(rule)) continue;
+      CHECK_FALSE(VerifySample(SampleCooperative(fault, 6, false, mlp, rule)).ok());
+    }
+    // The bytes say one rule, the evidence another.
+    const std::string name(learning::AggregationRuleName(rule));
+    SampleCooperative other(Fault::kNone, 6, false, mlp, rule);
+    for (const auto& [path, bytes] : std::map(other.files())) {
+      if (!absl::StartsWith(path, "rounds/")) continue;
+      std::string changed = bytes;
+      changed.replace(changed.find("\"rule\":\"" + name), 8 + name.size(), "\"rule\":\"mean");
+      other.Replace(path, changed);
+    }
+    CHECK_FALSE(VerifySample(other).ok());
+  }
+}
+
 TEST_CASE("A bundle verifies as an archive, too", "[verify]") {
   const Folder folder;
   WriteFile(folder.File("bundle.tar"), Honest().Archive());

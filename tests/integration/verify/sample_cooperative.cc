@@ -54,8 +54,10 @@ crypto::NodeReader ReaderOf(const std::vector<std::string>& leaves) {
 }  // namespace
 
 SampleCooperative::SampleCooperative(Fault fault, int members, bool restarted,
-                                     const learning::ModelSpec& model)
+                                     const learning::ModelSpec& model,
+                                     learning::AggregationRule rule)
     : fault_(fault),
+      rule_(rule),
       log_key_(KeyOf("log")),
       founder_(KeyOf("founder")),
       customer_key_(KeyOf("customer")),

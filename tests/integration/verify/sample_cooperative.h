@@ -14,6 +14,7 @@
 #include "libs/crypto/entry_builder.h"
 #include "libs/crypto/note.h"
 #include "libs/crypto/signed_document.h"
+#include "libs/learning/aggregation.h"
 #include "libs/learning/dataset.h"
 #include "libs/learning/grid.h"
 #include "services/attribution/evidence.h"
@@ -57,6 +58,7 @@ enum class Fault {
   kRestartOfNothing,       // the checkpoint it shows is not beyond what was kept
   kRestartOfAnother,       // the entries kept have another root than it says
   kRestartToldOtherwise,   // the entry says another size than was signed
+  kOtherShare,             // weights that do not follow from samples or credits
 };
 
 class SampleCooperative {
@@ -65,7 +67,8 @@ class SampleCooperative {
   // `model` has 16 inputs and 4 classes.
   explicit SampleCooperative(
       Fault fault = Fault::kNone, int members = 3, bool restarted = false,
-      const learning::ModelSpec& model = {learning::ModelKind::kMlp, {16, 8, 4}});
+      const learning::ModelSpec& model = {learning::ModelKind::kMlp, {16, 8, 4}},
+      learning::AggregationRule rule = learning::AggregationRule::kMean);
 
   // Every file of the bundle by path, manifest and signature included.
   const std::map<std::string, std::string>& files() const { return files_; }
@@ -125,6 +128,7 @@ class SampleCooperative {
   void RunRound(int64_t number);
   Update Commit(int64_t number, size_t member, const RoundId& round);
   void Decide(Update& update, const RoundId& round, bool refuse);
+  learning::Aggregation AggregationOf(const std::vector<Update>& admitted);
   void Settle(int64_t number, const RoundId& round, const EventId& opened,
               const std::vector<Update>& admitted);
   void LogRound(const attribution::Evidence& evidence, const EventId& opened,
@@ -136,6 +140,7 @@ class SampleCooperative {
   void Seal();
 
   Fault fault_;
+  learning::AggregationRule rule_;
   crypto::KeyPair log_key_, founder_;
   CooperativeId cooperative_;
   PrincipalId customer_;

@@ -135,7 +135,8 @@ SampleCooperative::Update SampleCooperative::Commit(int64_t number, size_t membe
                             Json{{"updateId", update.id.ToString()},
                                  {"roundId", round.ToString()},
                                  {"agentId", who.agent.ToString()},
-                                 {"updateSha256", delta.ToString()}}
+                                 {"updateSha256", delta.ToString()},
+                                 {"sampleCount", absl::StrCat(100 + 50 * member)}}
                                 .dump())));
   crypto::EntryBuilder received = Entry(kind::kUpdateReceived, nullptr);
   Append(received.Cooperative(cooperative_).Subject(update.id).AuthorisedBy(update.committed)
@@ -227,6 +228,33 @@ void SampleCooperative::RunRound(int64_t number) {
   Settle(number, round, opened_event, admitted);
 }
 
+// One more lineage than was admitted has a share where the first round refuses a copy.
+learning::Aggregation SampleCooperative::AggregationOf(const std::vector<Update>& admitted) {
+  learning::Aggregation aggregation;
+  aggregation.rule = rule_;
+  if (rule_ == learning::AggregationRule::kTrimmedMean ||
+      rule_ == learning::AggregationRule::kMultiKrum) {
+    aggregation.trim_bp = 2'000;
+  }
+  if (!learning::IsWeighted(rule_)) return aggregation;
+  std::vector<int64_t> sizes;
+  for (const Update& update : admitted) {
+    int64_t size = 100 + 50 * static_cast<int64_t>(update.member);  // as it committed to
+    if (rule_ == learning::AggregationRule::kCreditWeighted) {
+      size = 0;
+      for (const Credited& earlier : all_credits_) {
+        if (earlier.member == update.member) size += earlier.credit.credit;
+      }
+    }
+    sizes.push_back(size);
+  }
+  sizes.resize(members_.size() - 1, 0);
+  aggregation.shares = learning::WeightShares(rule_, sizes);
+  aggregation.shares.resize(admitted.size());
+  if (Is(Fault::kOtherShare)) aggregation.shares[0] -= aggregation.shares[0] / 10;
+  return aggregation;
+}
+
 void SampleCooperative::Settle(int64_t number, const RoundId& round, const EventId& opened,
                                const std::vector<Update>& admitted) {
   attribution::Evidence evidence;
@@ -257,20 +285,26 @@ void SampleCooperative::Settle(int64_t number, const RoundId& round, const Event
   const std::string rows_file = learning::SerializeDataset(rows);
   evidence.rows_sha256 = crypto::Sha256(rows_file);
   PutBlob(rows_file);
-  std::vector<learning::GridVector> weighted;
   for (const Update& update : admitted) {
     evidence.updates.push_back(
         {update.id, members_[update.member].principal, crypto::Sha256(update.blob)});
-    weighted.push_back(learning::WeightUpdate(update.effective, 1, evidence.lineages));
   }
-  const std::vector<learning::GridSpan> spans(weighted.begin(), weighted.end());
+  evidence.aggregation = AggregationOf(admitted);
+  std::vector<learning::GridVector> prepared;
+  for (const Update& update : admitted) {
+    prepared.push_back(learning::PrepareUpdate(evidence.aggregation, evidence.lineages,
+                                               prepared.size(), update.effective));
+  }
+  learning::Aggregator aggregator(rule_, evidence.aggregation.trim_bp, evidence.lineages, base_,
+                                  {prepared.begin(), prepared.end()});
   attribution::Game game;
   game.contributors = static_cast<int>(admitted.size());
   game.rows = rows.count();
   evidence.rule.sampling = {2, 8, 50'000};
   game.seed = evidence.seed;
+  learning::HostEvaluator evaluator;
   const auto evaluate = [&](const std::vector<uint64_t>& masks) {
-    return Must(learning::EvaluateCoalitions(spec_, base_, spans, masks, rows)).losses;
+    return Must(aggregator.Evaluate(evaluator, spec_, masks, rows)).losses;
   };
   const auto add = [&](const std::vector<uint64_t>& masks) {
     attribution::AddCoalitions(game, masks, evaluate(masks));
@@ -304,7 +338,7 @@ void SampleCooperative::Settle(int64_t number, const RoundId& round, const Event
                                 one.solo, one.leave_one_out, one.harmful});
   }
   if (Is(Fault::kWrongCredit)) evidence.credits[0].credit += 1;
-  learning::GridVector next = learning::ApplyUpdates(base_, spans, result.applied_mask);
+  learning::GridVector next = aggregator.Parameters(result.applied_mask);
   if (Is(Fault::kWrongNext)) next[3] += 1;
   const std::string next_file = attribution::SerializeCheckpoint(next, spec_);
   evidence.next = crypto::Sha256(next_file);

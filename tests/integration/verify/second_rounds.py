@@ -1,6 +1,7 @@
 """The second verifier's rounds: the draw, the exact evaluator, credits (section 6 of
 docs/evidence.md)."""
 
+import base64
 import json
 import math
 import struct
@@ -120,6 +121,67 @@ def half_even(units, n):
     return quotient + ((2 * rest > n) | ((2 * rest == n) & (quotient % 2 != 0)))
 
 
+def robust_step(aggregation, members, n):
+    """Agg(S) of a robust rule; members are the updates of S."""
+    s = len(members)
+    rule, trim_bp = aggregation["rule"], aggregation["trim_bp"]
+    if rule == "multi_krum":
+        f = s * trim_bp // 10_000
+        if f > 0 and s >= 2 * f + 3:
+            def distance(a, b):
+                return sum(int(d) ** 2 for name in a for d in (a[name] - b[name]).ravel())
+            scores = []
+            for i, a in enumerate(members):
+                others = sorted(distance(a, b) for j, b in enumerate(members) if j != i)
+                scores.append((sum(others[:s - f - 2]), i))
+            members = [members[i] for _, i in sorted(scores)[:s - f]]
+    step = {}
+    for name in members[0] if members else ():
+        values = np.sort(np.stack([u[name] for u in members]), axis=0)
+        if rule == "trimmed_mean":
+            b = s * trim_bp // 10_000
+            values = values[b:s - b]
+        elif rule == "median" and s >= 3:
+            values = values[(s - 1) // 2:s // 2 + 1]
+        step[name] = half_even(values.sum(axis=0) * s, len(values) * n)
+    return step
+
+
+def weights_fit(sizes, shares, unit):
+    """Whether floor(unit size / sum) = share for one and the same sum."""
+    low, high = max(sum(sizes), 1), None
+    for size, share in zip(sizes, shares):
+        if size == 0:
+            need(share == 0, "a share of nothing")
+            continue
+        low = max(low, unit * size // (share + 1) + 1)
+        if share:
+            high = unit * size // share if high is None else min(high, unit * size // share)
+    return high is None or low <= high
+
+
+def check_weights(evidence, rounds, log, samples):
+    aggregation = evidence.get("aggregation", {"rule": "mean"})
+    if aggregation["rule"] == "sample_weighted":
+        known = [(samples(u["update_id"]), share)
+                 for u, share in zip(evidence["updates"], aggregation["shares"])]
+        known = [pair for pair in known if pair[0]]
+        need(weights_fit([s for s, _ in known], [f for _, f in known], 2**30), "shares")
+    if aggregation["rule"] == "credit_weighted":
+        earned = {}
+        for earlier in rounds.values():
+            if earlier["number"] < evidence["number"]:
+                for u, credit in zip(earlier["updates"], earlier["credits"]):
+                    earned[u["principal_id"]] = (earned.get(u["principal_id"], 0)
+                                                 + credit["credit_nanonats"])
+        sizes = [earned.get(u["principal_id"], 0) for u in evidence["updates"]]
+        shares, n = aggregation["shares"], evidence["lineages"]
+        if not any(sizes) and shares == [2**30 // n] * len(shares):
+            return
+        rest = [share - 2**29 // n for share in shares]
+        need(min(rest) >= 0 and weights_fit(sizes, rest, 2**29), "shares")
+
+
 def floor_mean(total, scale, rows):
     return total // (scale * rows)
 
@@ -229,16 +291,27 @@ def recompute(evidence, blob):
                 for name, t in safetensors(blob(digest)).items()}
 
     base, best = units(evidence["base_sha256"], 2.0**20), units(evidence["best_sha256"], 2.0**20)
+    aggregation = evidence.get("aggregation", {"rule": "mean"})
+    weighted = aggregation["rule"] in ("sample_weighted", "credit_weighted")
+    robust = aggregation["rule"] in ("trimmed_mean", "median", "multi_krum")
+    need(robust or weighted or aggregation == {"rule": "mean"}, "the aggregation rule")
+    need(not weighted or sum(aggregation["shares"]) <= 2**30, "shares")
+    raw = [units(update["effective_sha256"], 1) for update in evidence["updates"]]
     steps = []
-    for update in evidence["updates"]:
-        u = units(update["effective_sha256"], 1)
-        steps.append({name: half_even(t, evidence["lineages"]) for name, t in u.items()})
+    for i, u in enumerate(raw):
+        by, n = (aggregation["shares"][i], 2**30) if weighted else (1, evidence["lineages"])
+        steps.append({name: half_even(t * by, n) for name, t in u.items()})
     data = safetensors(blob(evidence["rows_sha256"]))
     top = 2**23 - 1
 
     def theta(mask):
-        return {name: np.clip(t + sum((steps[i][name] for i in range(k) if mask >> i & 1),
-                                      np.zeros_like(t)), -top, top) for name, t in base.items()}
+        members = [i for i in range(k) if mask >> i & 1]
+        if robust:
+            step = robust_step(aggregation, [raw[i] for i in members], evidence["lineages"])
+        else:
+            step = {name: sum((steps[i][name] for i in members), np.zeros_like(t))
+                    for name, t in base.items()}
+        return {name: np.clip(t + step.get(name, 0), -top, top) for name, t in base.items()}
 
     masks = [int(m) for m in evidence.get("masks", range(1 << k))]
     table = {m: losses(theta(m), model, data["inputs"], data["labels"]) for m in masks}
@@ -293,6 +366,15 @@ def recompute(evidence, blob):
     need(sha(checkpoint_bytes(theta(applied))).hex() == evidence["next_sha256"], "next_sha256")
 
 
+def sample_count(bundle, log, update):
+    """As the agent signed it; 0 where its commitment is not exported."""
+    path = f"documents/{log.only(203, uuid_raw(update)).fields[2].hex()}.json"
+    if path not in bundle.files:
+        return 0
+    body = parse(base64.b64decode(bundle.json(path)["body"]))
+    return int(body.get("sampleCount", body.get("sample_count", 0)))
+
+
 def check_rounds(bundle, log):
     rounds = {}
     for made in log.kind(309):
@@ -306,6 +388,7 @@ def check_rounds(bundle, log):
         opened = log.only(303, uuid_raw(name))
         need(sha(bytes.fromhex(evidence["seed"])) == opened.fields[60], f"{name}: seed")
         check_draw(evidence, rounds, log)
+        check_weights(evidence, rounds, log, lambda update: sample_count(bundle, log, update))
         wanted = [evidence["base_sha256"], evidence["best_sha256"], evidence["rows_sha256"]]
         wanted += [u["effective_sha256"] for u in evidence["updates"]]
         if all("blobs/" + digest in bundle.files for digest in wanted):

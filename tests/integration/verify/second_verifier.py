@@ -174,13 +174,17 @@ def sample(program):
         said = verify(bundle, key)
         print(said)
         need("2 rounds (2 evaluated again), 2 epochs" in said, "something was not looked at")
-        large = Path(folder) / "large"  # Shapley is sampled
-        large.mkdir()
-        key_of_large = subprocess.run([program, large, "0", "12"], check=True,
-                                      capture_output=True, text=True).stdout.strip()
-        said = verify(large, key_of_large)
-        need("2 rounds (2 evaluated again), 2 epochs" in said, "something was not looked at")
-        print("12 members:", said)
+        variants = [(12, "mean")]  # Shapley is sampled
+        variants += [(6, rule) for rule in ("sample_weighted", "credit_weighted", "trimmed_mean",
+                                            "median", "multi_krum")]
+        for members, rule in variants:
+            variant = Path(folder) / rule
+            variant.mkdir()
+            key_of_it = subprocess.run([program, variant, "0", str(members), rule], check=True,
+                                       capture_output=True, text=True).stdout.strip()
+            said = verify(variant, key_of_it)
+            need("2 rounds (2 evaluated again), 2 epochs" in said, "something was not looked at")
+            print(f"{members} members, {rule}: {said}")
         again = Path(folder) / "again"  # its log was restarted
         again.mkdir()
         key_of_again = subprocess.run([program, again, "0", "3", "restarted"], check=True,

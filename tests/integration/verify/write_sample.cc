@@ -1,6 +1,7 @@
 // Writes the sample's bundle for programs in other languages, and prints the log's key.
-//   verify_sample DIR [FAULT [MEMBERS [restarted|MODEL]]]
-//       FAULT: a number of Fault; MODEL: the JSON of a spec of 16 inputs and 4 classes
+//   verify_sample DIR [FAULT [MEMBERS [restarted|RULE|MODEL]]]
+//       FAULT: a number of Fault; RULE: of aggregation; MODEL: the JSON of a spec of 16 inputs and
+//       4 classes
 //   verify_sample --faults                  the faults that any verifier has to find
 #include <cstdio>
 #include <cstdlib>
@@ -28,11 +29,13 @@ int main(int argc, char** argv) {
   const auto fault = argc > 2 ? static_cast<Fault>(std::atoi(argv[2])) : Fault::kNone;
   const int members = argc > 3 ? std::atoi(argv[3]) : 3;
   const std::string last = argc > 4 ? argv[4] : "";
-  const bool restarted = last == "restarted";
   const auto model = rochdale::learning::ParseModelSpec(
-      last.empty() || restarted ? R"({"kind":"MLP","layer_sizes":[16,8,4]})" : last);
+      last.find('{') == 0 ? last : R"({"kind":"MLP","layer_sizes":[16,8,4]})");
   if (!model.ok()) return 2;
-  const rochdale::verify::SampleCooperative sample(fault, members, restarted, *model);
+  const auto rule = rochdale::learning::ParseAggregationRule(last);
+  const rochdale::verify::SampleCooperative sample(
+      fault, members, /*restarted=*/last == "restarted", *model,
+      rule.value_or(rochdale::learning::AggregationRule::kMean));
   sample.Write(argv[1]);
   std::printf("%s\n", sample.origin().ToString().c_str());
 }

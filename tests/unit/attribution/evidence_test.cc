@@ -41,7 +41,7 @@ struct Sample {
   }
 };
 
-Sample MakeSample(int contributors) {
+Sample MakeSample(int contributors, const learning::Aggregation& aggregation = {}) {
   Sample sample;
   Evidence& e = sample.evidence;
   std::mt19937 random(5);
@@ -50,14 +50,15 @@ Sample MakeSample(int contributors) {
   e.base = sample.Put(SerializeCheckpoint(base, e.model));
   e.best = e.base;
   e.lineages = contributors;
-  std::vector<learning::GridVector> weighted;
+  e.aggregation = aggregation;
+  std::vector<learning::GridVector> prepared;
   for (int i = 0; i < contributors; ++i) {
     learning::GridVector update(base.size());
     for (int32_t& unit : update) unit = static_cast<int32_t>(random() % 200'001) - 100'000;
     const auto file = tensor::SerializeFlatI32(
         learning::ManifestOf(e.model, tensor::DType::kI32), update);
     e.updates.push_back({UpdateId{IdOf(10 + i)}, PrincipalId{IdOf(40 + i)}, sample.Put(*file)});
-    weighted.push_back(learning::WeightUpdate(update, 1, contributors));
+    prepared.push_back(learning::PrepareUpdate(aggregation, contributors, i, update));
   }
   e.round = RoundId{IdOf(1)};
   e.cooperative = CooperativeId{IdOf(2)};
@@ -85,9 +86,11 @@ Sample MakeSample(int contributors) {
   game.seed = e.seed;
   game.pairs = e.pairs;
   game.masks = GameMasks(contributors, e.seed, e.pairs);
-  const std::vector<learning::GridSpan> spans(weighted.begin(), weighted.end());
+  learning::Aggregator aggregator(aggregation.rule, aggregation.trim_bp, contributors, base,
+                                  {prepared.begin(), prepared.end()});
+  learning::HostEvaluator evaluator;
   const auto evaluate = [&](const std::vector<uint64_t>& masks) {
-    return learning::EvaluateCoalitions(e.model, base, spans, masks, rows)->losses;
+    return aggregator.Evaluate(evaluator, e.model, masks, rows)->losses;
   };
   game.losses = evaluate(game.masks);
   game.best = evaluate({0});
@@ -109,7 +112,7 @@ Sample MakeSample(int contributors) {
                          one.solo, one.leave_one_out, one.harmful});
   }
   e.next = crypto::Sha256(
-      SerializeCheckpoint(learning::ApplyUpdates(base, spans, e.applied_mask), e.model));
+      SerializeCheckpoint(aggregator.Parameters(e.applied_mask), e.model));
   return sample;
 }
 
@@ -124,6 +127,29 @@ TEST_CASE("evidence has one spelling and comes back as it was written") {
     CHECK((json.find("\"masks\"") != json.npos) == (contributors > 10));
     CHECK(json.find(' ') == json.npos);
   }
+}
+
+TEST_CASE("evidence names its aggregation, and follows from it alone") {
+  using enum learning::AggregationRule;
+  const int64_t third = learning::kShareUnit / 3;
+  for (const learning::Aggregation& aggregation :
+       {learning::Aggregation{kSampleWeighted, {third / 2, third, third}, 0},
+        learning::Aggregation{kTrimmedMean, {}, 4'000}, learning::Aggregation{kMedian, {}, 0}}) {
+    INFO(learning::AggregationRuleName(aggregation.rule));
+    Sample sample = MakeSample(3, aggregation);
+    CHECK(sample.Check().ToString() == "OK");
+    const std::string json = EvidenceToJson(sample.evidence);
+    const auto parsed = ParseEvidence(json);
+    REQUIRE(parsed.ok());
+    CHECK(parsed->aggregation == aggregation);
+    sample.evidence.aggregation = {};
+    CHECK(ReasonOf(sample.Check()) == "DIGEST_MISMATCH");
+    CHECK(EvidenceToJson(sample.evidence).find("aggregation") == json.npos);
+  }
+  // The mean has one spelling.
+  std::string json = EvidenceToJson(MakeSample(3).evidence);
+  json.insert(1, "\"aggregation\":{\"rule\":\"mean\",\"shares\":[],\"trim_bp\":0},");
+  CHECK(ReasonOf(ParseEvidence(json).status()) == "BAD_REQUEST");
 }
 
 TEST_CASE("evidence that is not canonical is refused") {

@@ -94,6 +94,23 @@ TEST_CASE("the estimator is what can be afforded") {
   CHECK(IsSampled(GameRuleOf(set, 11), 11));
 }
 
+TEST_CASE("weights are taken from shares, and robust rules measure probes as the mean") {
+  using enum learning::AggregationRule;
+  std::vector<RoundUpdate> updates(2);
+  updates[0].share = 5;
+  updates[1].share = 6;
+  config::ParameterSet set;
+  CHECK(AggregationOf(set, updates) == learning::Aggregation{});
+  REQUIRE(set.Set("aggregation.rule", "sample_weighted").ok());
+  CHECK(AggregationOf(set, updates) == learning::Aggregation{kSampleWeighted, {5, 6}, 0});
+  CHECK(ProbeAggregationOf(set, updates) == AggregationOf(set, updates));
+  REQUIRE(set.Set("aggregation.rule", "multi_krum").ok());
+  CHECK(AggregationOf(set, updates) == learning::Aggregation{kMultiKrum, {}, 2'000});
+  CHECK(ProbeAggregationOf(set, updates) == learning::Aggregation{});
+  REQUIRE(set.Set("aggregation.rule", "median").ok());
+  CHECK(AggregationOf(set, updates) == learning::Aggregation{kMedian, {}, 0});
+}
+
 TEST_CASE("scores are released late and rounded") {
   RoundRecord round;
   round.visible_loss = 1'234'567'890;

@@ -32,6 +32,21 @@ TEST_CASE("a run spec comes back as it was written") {
   CHECK(RunBlobs(spec).size() == 7);
 }
 
+TEST_CASE("a run spec names an aggregation other than the mean") {
+  RunSpec spec = Sample();
+  CHECK(RunSpecToJson(spec).find("aggregation") == std::string::npos);
+  spec.aggregation = {learning::AggregationRule::kCreditWeighted, {5, 6, 7}, 0};
+  auto parsed = ParseRunSpec(RunSpecToJson(spec));
+  REQUIRE(parsed.ok());
+  CHECK(*parsed == spec);
+  spec.aggregation = {learning::AggregationRule::kMultiKrum, {}, 2'500};
+  parsed = ParseRunSpec(RunSpecToJson(spec));
+  REQUIRE(parsed.ok());
+  CHECK(*parsed == spec);
+  spec.aggregation.shares = {1};
+  CHECK(ReasonOf(ParseRunSpec(RunSpecToJson(spec)).status()) == "BAD_REQUEST");
+}
+
 TEST_CASE("a malformed run spec is refused") {
   const std::string json = RunSpecToJson(Sample());
   const auto refused = [](const std::string& text) {
