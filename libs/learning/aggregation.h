@@ -1,5 +1,5 @@
-// Aggregation rules: what a coalition of updates adds to the base checkpoint. Integers only, so that
-// what is evaluated is bit for bit what is applied, on any machine. Pure.
+// Aggregation rules: what a coalition of updates adds to the base checkpoint. Integers only, so
+// that what is evaluated is bit for bit what is applied, on any machine. Pure.
 //
 // n is the number of lineages of the round, u_i an effective update, in units of 2^-20.
 //   linear rules      Agg(S) = sum over S of e_i, e_i = round_half_even(u_i w_i)

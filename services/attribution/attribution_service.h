@@ -25,6 +25,7 @@ class AttributionService final : public v1::AttributionService::Service {
   ROCHDALE_RPC(GetModel);
   ROCHDALE_RPC(SealValidationPool);
   ROCHDALE_RPC(StartTraining);
+  ROCHDALE_RPC(RollBackCheckpoint);
   ROCHDALE_RPC(GetRound);
   ROCHDALE_RPC(ListRounds);
   ROCHDALE_RPC(GetCheckpoint);

@@ -5,6 +5,7 @@
 #include "libs/base/status_macros.h"
 #include "libs/config/parameters.h"
 #include "libs/rpc/document.h"
+#include "libs/rpc/fields.h"
 #include "services/attribution/rules.h"
 
 namespace rochdale::attribution {
@@ -14,6 +15,7 @@ constexpr int kLayerSizesMax = 8;
 constexpr int kLayerSizeMax = 16'384;
 constexpr int64_t kRoundsMax = 100'000;
 constexpr size_t kScenarioMax = 64;
+constexpr size_t kRollbackReasonBytesMax = 1'000;
 
 bool IsScenario(absl::string_view text) {
   if (text.empty() || text.size() > kScenarioMax) return false;
@@ -165,6 +167,26 @@ absl::StatusOr<WantedPlan> ParseTrainingPlan(const common::v1::SignedDocument& d
                    ParseField<CooperativeId>(body.cooperative_id(), "cooperative_id"));
   wanted.rounds = body.rounds();
   wanted.scenario = body.scenario();
+  return wanted;
+}
+
+absl::StatusOr<WantedRollback> ParseRollback(const common::v1::SignedDocument& document) {
+  WantedRollback wanted;
+  ASSIGN_OR_RETURN(wanted.document, rpc::FromProto(document));
+  ASSIGN_OR_RETURN(const v1::CheckpointRollback body,
+                   rpc::ParseDocument<v1::CheckpointRollback>(wanted.document));
+  FieldErrors errors;
+  wanted.checkpoint = rpc::TakeDigest(body.checkpoint_sha256(), "checkpoint_sha256", errors);
+  wanted.newest = rpc::TakeDigest(body.newest_sha256(), "newest_sha256", errors);
+  if (wanted.checkpoint == wanted.newest) {
+    errors.Add("checkpoint_sha256", "must be another one than the newest");
+  }
+  if (body.reason().empty() || body.reason().size() > kRollbackReasonBytesMax) {
+    errors.Add("reason", absl::StrCat("must be 1 to ", kRollbackReasonBytesMax, " bytes"));
+  }
+  RETURN_IF_ERROR(errors.ToStatus());
+  ASSIGN_OR_RETURN(wanted.cooperative,
+                   ParseField<CooperativeId>(body.cooperative_id(), "cooperative_id"));
   return wanted;
 }
 

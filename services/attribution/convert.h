@@ -57,6 +57,14 @@ struct WantedPlan {
 };
 absl::StatusOr<WantedPlan> ParseTrainingPlan(const common::v1::SignedDocument& document);
 
+struct WantedRollback {
+  CooperativeId cooperative;
+  crypto::Digest checkpoint;
+  crypto::Digest newest;
+  crypto::SignedDocument document;
+};
+absl::StatusOr<WantedRollback> ParseRollback(const common::v1::SignedDocument& document);
+
 void ToProto(const ModelRecord& model, v1::Model& out);
 void ToProto(const CheckpointRecord& checkpoint, v1::Checkpoint& out);
 // What is released of a round at `now_us`.

@@ -35,6 +35,20 @@ crypto::EntryBuilder OfUpdate(uint16_t kind, absl::string_view what, const Round
   return builder;
 }
 
+crypto::EntryBuilder OfCheckpoint(const CheckpointRecord& checkpoint, const ModelRecord& model,
+                                  const EventId& authorised_by, absl::Time now) {
+  crypto::EntryBuilder builder(kind::kCheckpointMade, checkpoint.event, now);
+  builder.Cooperative(checkpoint.cooperative)
+      .Subject(checkpoint.round ? checkpoint.round->value : model.model.value)
+      .AuthorisedBy(authorised_by)
+      .U64(tag::kVersion, static_cast<uint64_t>(checkpoint.version))
+      .Digest(tag::kCheckpointDigest, checkpoint.sha256)
+      .Id(tag::kModel, model.model);
+  if (checkpoint.parent) builder.Digest(tag::kParentDigest, *checkpoint.parent);
+  if (checkpoint.round) builder.Id(tag::kRound, *checkpoint.round);
+  return builder;
+}
+
 }  // namespace
 
 EventId EventOf(absl::string_view what, const Uuid& subject) {
@@ -73,15 +87,15 @@ absl::Status LogPoolSealed(pg::Transaction& tx, const PoolRecord& pool, const Mo
 absl::Status LogCheckpointMade(pg::Transaction& tx, const CheckpointRecord& checkpoint,
                                const ModelRecord& model, const EventId& authorised_by,
                                absl::Time now) {
-  crypto::EntryBuilder builder(kind::kCheckpointMade, checkpoint.event, now);
-  builder.Cooperative(checkpoint.cooperative)
-      .Subject(checkpoint.round ? checkpoint.round->value : model.model.value)
-      .AuthorisedBy(authorised_by)
-      .U64(tag::kVersion, static_cast<uint64_t>(checkpoint.version))
-      .Digest(tag::kCheckpointDigest, checkpoint.sha256)
-      .Id(tag::kModel, model.model);
-  if (checkpoint.parent) builder.Digest(tag::kParentDigest, *checkpoint.parent);
-  if (checkpoint.round) builder.Id(tag::kRound, *checkpoint.round);
+  crypto::EntryBuilder builder = OfCheckpoint(checkpoint, model, authorised_by, now);
+  return Log(tx, builder);
+}
+
+absl::Status LogRolledBack(pg::Transaction& tx, const CheckpointRecord& checkpoint,
+                           const ModelRecord& model, const crypto::SignedDocument& rollback,
+                           absl::Time now) {
+  crypto::EntryBuilder builder = OfCheckpoint(checkpoint, model, model.event, now);
+  builder.Document(rollback);
   return Log(tx, builder);
 }
 

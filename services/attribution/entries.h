@@ -26,6 +26,10 @@ absl::Status LogPoolSealed(pg::Transaction& tx, const PoolRecord& pool, const Mo
 absl::Status LogCheckpointMade(pg::Transaction& tx, const CheckpointRecord& checkpoint,
                                const ModelRecord& model, const EventId& authorised_by,
                                absl::Time now);
+// By a founder's document.
+absl::Status LogRolledBack(pg::Transaction& tx, const CheckpointRecord& checkpoint,
+                           const ModelRecord& model, const crypto::SignedDocument& rollback,
+                           absl::Time now);
 absl::Status LogRoundOpened(pg::Transaction& tx, const RoundRecord& round,
                             const ModelRecord& model, const crypto::SignedDocument& plan,
                             absl::Time now);

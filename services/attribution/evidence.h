@@ -2,8 +2,8 @@
 // canonical JSON document (keys sorted, no spaces, integers beyond 2^53 as decimal strings). Its
 // SHA-256 is in the log (EVIDENCE_MADE, CREDIT_ASSIGNED). docs/evidence.md describes the bytes.
 //
-//   {"aggregation":{"rule":word,"shares":[n,...],"trim_bp":n},"base_sha256":hex,"best_loss_sum":"..","best_sha256":hex,"coalition_loss_sums":["..",...],
-//    "cooperative_id":uuid,
+//   {"aggregation":{"rule":word,"shares":[n,...],"trim_bp":n},"base_sha256":hex,
+//    "best_loss_sum":"..","best_sha256":hex,"coalition_loss_sums":["..",...],"cooperative_id":uuid,
 //    "credit_rule":{"estimator":word,"preset":word,
 //                   "sampling":{"error_max_nanonats":n,"pairs":n,"pairs_max":n,"pairs_min":n},
 //                   "z_bound_micro":n,"z_gate_micro":n},
@@ -16,9 +16,9 @@
 //    "rows_sha256":hex,"seed":hex,"seed_sha256":hex,"split_seed":hex,
 //    "updates":[{"effective_sha256":hex,"principal_id":uuid,"update_id":uuid},...],
 //    "visible_rows":n}
-//   aggregation is absent for the mean. updates and credits are in bit order; masks is absent where all 2^k coalitions were evaluated
-//   (then coalition_loss_sums[mask]), else coalition_loss_sums[i] belongs to masks[i].
-//   applied_mask is a decimal string. sampling is there where Shapley is sampled (game.h).
+//   updates and credits are in bit order; masks is absent where all 2^k coalitions were evaluated
+//   (then coalition_loss_sums[mask]), else coalition_loss_sums[i] belongs to masks[i]. applied_mask
+//   is a decimal string. aggregation is absent for the mean; sampling where none is (game.h).
 // No gRPC, no database, no torch: the service writes it, the offline verifier links it.
 #pragma once
 

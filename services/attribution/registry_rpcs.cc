@@ -187,6 +187,45 @@ grpc::Status AttributionService::StartTraining(grpc::ServerContext* context,
   });
 }
 
+grpc::Status AttributionService::RollBackCheckpoint(grpc::ServerContext* context,
+                                                    const v1::RollBackCheckpointRequest* request,
+                                                    v1::RollBackCheckpointResponse* response) {
+  return rpc::Handle(context, parts_.env.calls, [&](const rpc::Call& call) -> absl::Status {
+    ASSIGN_OR_RETURN(const WantedRollback wanted, ParseRollback(request->rollback()));
+    ASSIGN_OR_RETURN(rpc::GovernanceClient * governance, parts_.governance());
+    RETURN_IF_ERROR(governance->RequireFounder(wanted.cooperative, wanted.document.public_key));
+    const crypto::Digest document = crypto::DocumentDigest(wanted.document);
+    RETURN_IF_ERROR(service::Mutate(
+        parts_.env.db, call, *request, response, [&](pg::Transaction& tx) -> absl::Status {
+          ASSIGN_OR_RETURN(const ModelRecord model, NeedModel(tx, wanted.cooperative));
+          ASSIGN_OR_RETURN(const auto known, FindDocument(tx, document));
+          if (known) return Error("ALREADY_EXISTS", "this rollback was carried out before");
+          ASSIGN_OR_RETURN(const auto newest, FindNewestCheckpoint(tx, wanted.cooperative));
+          if (!newest || newest->sha256 != wanted.newest) {
+            return Error("STALE_VERSION", "the newest checkpoint is another one by now");
+          }
+          ASSIGN_OR_RETURN(const auto earlier,
+                           FindCheckpoint(tx, wanted.cooperative, wanted.checkpoint));
+          if (!earlier) return Error("NOT_FOUND", "the lineage has no such checkpoint");
+          CheckpointRecord checkpoint;
+          checkpoint.cooperative = wanted.cooperative;
+          checkpoint.version = newest->version + 1;
+          checkpoint.sha256 = wanted.checkpoint;
+          checkpoint.parent = newest->sha256;
+          checkpoint.event = EventId{crypto::DeterministicId("attribution/rollback", document)};
+          checkpoint.made_us = ToUnixMicros(call.now);
+          RETURN_IF_ERROR(InsertDocument(tx, wanted.document));
+          // A round that makes its checkpoint at this moment takes the version first, or fails.
+          RETURN_IF_ERROR(InsertCheckpoint(tx, checkpoint));
+          RETURN_IF_ERROR(LogRolledBack(tx, checkpoint, model, wanted.document, call.now));
+          ToProto(checkpoint, *response->mutable_checkpoint());
+          return absl::OkStatus();
+        }));
+    parts_.changes.Notify();
+    return absl::OkStatus();
+  });
+}
+
 grpc::Status AttributionService::GetCheckpoint(grpc::ServerContext* context,
                                                const v1::GetCheckpointRequest* request,
                                                v1::GetCheckpointResponse* response) {

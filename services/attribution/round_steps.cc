@@ -38,7 +38,20 @@ std::vector<RoundUpdate> ContributorsOf(const std::vector<RoundUpdate>& updates)
   return contributors;
 }
 
+absl::StatusOr<bool> RoundSteps::IsRolledBack(const RoundRecord& round) {
+  if (round.ended() || round.next) return false;
+  ASSIGN_OR_RETURN(const auto newest, Read<std::optional<CheckpointRecord>>([&](auto& tx) {
+                     return FindNewestCheckpoint(tx, round.cooperative);
+                   }));
+  return newest && newest->version != round.base_version;
+}
+
 absl::StatusOr<Progress> RoundSteps::Advance(const RoundRecord& round) {
+  ASSIGN_OR_RETURN(const bool rolled_back, IsRolledBack(round));
+  if (rolled_back) {
+    RETURN_IF_ERROR(Abandon(round, "ROLLED_BACK"));
+    return Progress::kMoved;
+  }
   switch (round.state) {
     case RoundState::kPreparing: return Prepare(round);
     case RoundState::kOpen:

@@ -49,6 +49,9 @@ class RoundSteps {
   bool crashed() const { return crashed_; }
 
  private:
+  // Whether founders have gone back to another checkpoint than the one this round starts from.
+  absl::StatusOr<bool> IsRolledBack(const RoundRecord& round);
+
   // round_intake.cc
   absl::StatusOr<Progress> Prepare(const RoundRecord& round);
   absl::StatusOr<Progress> Announce(const RoundRecord& round);

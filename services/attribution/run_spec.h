@@ -6,8 +6,8 @@
 //    "aggregation":{"rule":word,"shares":[n,...],"trim_bp":n},
 //    "run_id":uuid,"updates":[{"effective_sha256":hex,"update_id":uuid},...]}
 // Candidates of a part: first the masks (bit j = update updates[j] of the part, itself an index in
-// the run's updates; the candidate is theta of that coalition, libs/learning/aggregation.h), then the
-// checkpoints. aggregation is absent for the mean. Rows: all rows of the data set, in its order.
+// the run's updates; the candidate is theta of that coalition, libs/learning/aggregation.h), then
+// the checkpoints. aggregation is absent for the mean. Rows: all rows of the data set, in order.
 // Pure; shared by the service and the worker.
 #pragma once
 

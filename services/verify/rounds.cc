@@ -100,23 +100,64 @@ absl::Status CheckClosing(const Log& log, const Evidence& evidence) {
   return absl::OkStatus();
 }
 
-// Rounds by number: each starts from the checkpoint that the one before it made, and is compared
-// with the checkpoint of the lowest loss so far, first the one that no round made.
+// Checkpoints by version: each has the one before it as its parent, and those that no round made
+// go back to an earlier one, on the word of somebody who signed.
+std::map<CooperativeId, std::vector<const Entry*>> CheckVersions(const Log& log, Check& check) {
+  std::map<CooperativeId, std::vector<const Entry*>> versions;
+  for (const size_t i : log.OfKind(kind::kCheckpointMade)) {
+    versions[log.at(i).cooperative].push_back(&log.at(i));
+  }
+  for (auto& [cooperative, made] : versions) {
+    std::stable_sort(made.begin(), made.end(), [](const Entry* a, const Entry* b) {
+      return a->U64(tag::kVersion).value_or(0) < b->U64(tag::kVersion).value_or(0);
+    });
+    std::set<Digest> earlier;
+    for (size_t version = 0; version < made.size(); ++version) {
+      const Entry& entry = *made[version];
+      const std::string name = NameOf(log, entry);
+      check.Need(entry.U64(tag::kVersion).value_or(0) == version, name, "a version is missing");
+      const Digest parent =
+          version == 0 ? Digest{} : DigestOr(*made[version - 1], tag::kCheckpointDigest);
+      check.Need(DigestOr(entry, tag::kParentDigest) == parent, name,
+                 "its parent is not the version before it");
+      const Digest digest = DigestOr(entry, tag::kCheckpointDigest);
+      if (version > 0 && entry.Find(tag::kRound) == nullptr) {
+        check.Need(earlier.contains(digest) && entry.Find(tag::kPublicKey) != nullptr, name,
+                   "no round made it, and nobody signed a way back to it");
+      }
+      earlier.insert(digest);
+    }
+  }
+  return versions;
+}
+
+// Rounds by number: each starts from the checkpoint that the one before it made, or from what
+// founders went back to since, and is compared with the checkpoint of the lowest loss so far, first
+// the one that no round made.
 void CheckSuccession(const Log& log, const Rounds& rounds, Check& check) {
   std::map<std::pair<CooperativeId, int64_t>, const Evidence*> by_number;
   for (const auto& [id, evidence] : rounds) {
     const auto key = std::pair(evidence.cooperative, evidence.number);
     check.Need(by_number.emplace(key, &evidence).second, PathOf(id), "its number is used twice");
   }
-  std::map<CooperativeId, std::pair<Digest, Digest>> expected;  // base and best
-  for (const size_t i : log.OfKind(kind::kCheckpointMade)) {
-    const Entry& made = log.at(i);
-    if (made.Find(tag::kParentDigest) != nullptr) continue;
-    const Digest first = DigestOr(made, tag::kCheckpointDigest);
-    expected.emplace(made.cooperative, std::pair(first, first));
+  const auto versions = CheckVersions(log, check);
+  struct Expected {
+    size_t version = 0;  // of base
+    Digest base, best;
+  };
+  std::map<CooperativeId, Expected> expected;
+  for (const auto& [cooperative, made] : versions) {
+    const Digest first = DigestOr(*made[0], tag::kCheckpointDigest);
+    expected[cooperative] = {0, first, first};
   }
   for (const auto& [key, evidence] : by_number) {
-    auto& [base, best] = expected[evidence->cooperative];
+    auto& [version, base, best] = expected[evidence->cooperative];
+    const auto made = versions.find(evidence->cooperative);
+    while (made != versions.end() && version + 1 < made->second.size() &&
+           made->second[version + 1]->Find(tag::kRound) == nullptr) {
+      base = DigestOr(*made->second[++version], tag::kCheckpointDigest);
+    }
+    ++version;
     check.Need(evidence->base == base, PathOf(evidence->round),
                "base_sha256 is not what the round before it made");
     check.Need(evidence->best == best, PathOf(evidence->round),

@@ -1,4 +1,4 @@
-// The weights of an aggregation by samples or by earlier credits, against what the log says of these.
+// The weights of an aggregation by samples or by earlier credits, against what the log says.
 #pragma once
 
 #include "absl/status/status.h"

@@ -139,11 +139,13 @@ def check_round(world, round_) -> None:
     grid = world.founder.cooperative().checkpoint(round_.base_sha256)
     total = {name: np.rint(value.astype(np.float64) * 2**20).astype(np.int64)
              for name, value in grid.items()}
+    shares = body.get("aggregation", {}).get("shares")
     for update_id in applied:
         effective = effective_update(world, updates[update_id])
+        by, whole = (shares[named.index(update_id)], 2**30) if shares else (1, round_.lineages)
         for name, value in effective.items():
             # rint rounds halves to even, as the rule does.
-            total[name] += np.rint(value / round_.lineages).astype(np.int64)
+            total[name] += np.rint(value.astype(np.int64) * by / whole).astype(np.int64)
     limit = 2**23 - 1
     after = world.founder.cooperative().checkpoint(round_.next_sha256)
     for name, value in total.items():

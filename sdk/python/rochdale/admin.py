@@ -291,6 +291,21 @@ class Admin:
         return self._call("attribution", "StartTraining",
                           att.StartTrainingRequest(plan=document), timeout=120.0).round
 
+    def roll_back(self, checkpoint_sha256: str, reason: str, cooperative=None):
+        """Goes back to an earlier checkpoint of the lineage; the round under way is abandoned.
+
+        Gives the new version, which has the old digest. STALE_VERSION where the newest checkpoint
+        changed meanwhile.
+        """
+        cooperative_id = self._cooperative_id(cooperative)
+        newest = self._call("attribution", "GetCheckpoint",
+                            att.GetCheckpointRequest(cooperative_id=cooperative_id)).checkpoint
+        document = self.sign(att.CheckpointRollback(
+            cooperative_id=cooperative_id, checkpoint_sha256=checkpoint_sha256,
+            newest_sha256=newest.sha256, reason=reason, signed_time_us=documents.now_us()))
+        return self._call("attribution", "RollBackCheckpoint",
+                          att.RollBackCheckpointRequest(rollback=document)).checkpoint
+
     # ---- Money ----
 
     def open_account(self, label: str = "", kind: str = "PERSON", account_id=None,
