@@ -228,7 +228,6 @@ void SampleCooperative::RunRound(int64_t number) {
   Settle(number, round, opened_event, admitted);
 }
 
-// One more lineage than was admitted has a share where the first round refuses a copy.
 learning::Aggregation SampleCooperative::AggregationOf(const std::vector<Update>& admitted) {
   learning::Aggregation aggregation;
   aggregation.rule = rule_;
@@ -248,7 +247,7 @@ learning::Aggregation SampleCooperative::AggregationOf(const std::vector<Update>
     }
     sizes.push_back(size);
   }
-  sizes.resize(members_.size() - 1, 0);
+  sizes.push_back(1'000);  // the refused one's
   aggregation.shares = learning::WeightShares(rule_, sizes);
   aggregation.shares.resize(admitted.size());
   if (Is(Fault::kOtherShare)) aggregation.shares[0] -= aggregation.shares[0] / 10;
@@ -264,8 +263,8 @@ void SampleCooperative::Settle(int64_t number, const RoundId& round, const Event
   evidence.model = spec_;
   evidence.base = crypto::Sha256(attribution::SerializeCheckpoint(base_, spec_));
   evidence.best = best_;
-  // One of three is refused in the first round; of many, all but it count.
-  evidence.lineages = static_cast<int64_t>(members_.size()) - 1;
+  // With weights there is one more lineage, which was refused and has a share.
+  evidence.lineages = static_cast<int64_t>(admitted.size()) + learning::IsWeighted(rule_);
   evidence.seed = crypto::Sha256(absl::StrCat("seed ", number));
   evidence.seed_sha256 = crypto::Sha256(evidence.seed.AsBytes());
   evidence.pool = pool_digest_;
