@@ -131,6 +131,13 @@ void Auditor::Learn(const Fact& fact) {
     case Fact::kRevoke:
       if (mandates_.Find(fact.mandate) != nullptr) mandates_.Edit(fact.mandate).revoked = true;
       break;
+    case Fact::kLimit: {
+      // Text that is no amount within its bounds leaves the default.
+      const bool number = fact.value.find_first_not_of("0123456789") == std::string::npos &&
+                          fact.value.size() <= 15;
+      limits_.Edit(std::to_string(fact.level)) = number ? std::stoll(fact.value) : -1;
+      break;
+    }
     case Fact::kPause: paused_.Edit(fact.agent) = true; break;
     case Fact::kResume: paused_.Edit(fact.agent) = false; break;
   }

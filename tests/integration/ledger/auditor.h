@@ -7,6 +7,7 @@
 // try each possibility.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -29,12 +30,13 @@ struct Asker {
 
 // What an entry of governance says, as far as the ledger minds.
 struct Fact {
-  enum Kind { kKyc, kMandate, kRevoke, kPause, kResume } kind = kKyc;
+  enum Kind { kKyc, kMandate, kRevoke, kPause, kResume, kLimit } kind = kKyc;
   std::string event;      // its event id
   std::string principal;  // kKyc, kMandate
   std::string agent;      // kMandate, kPause, kResume
   std::string mandate;    // kMandate, kRevoke
-  int level = 0;          // kKyc
+  int level = 0;          // kKyc, kLimit
+  std::string value;      // kLimit: of what a level may send a day, as text
   int64_t expires_us = 0;  // kKyc, kMandate
   int64_t budget_day = 0, budget_total = 0;   // kMandate
   std::vector<std::string> counterparties;    // kMandate; empty: any
@@ -74,6 +76,14 @@ class Auditor {
 
   // The time of the next batch; the ledger's time never goes back. Holds that are due expire.
   void AdvanceTo(int64_t now_us);
+
+  // Governance says that everything until then is known. Its clock may be behind the ledger's time,
+  // which never goes back.
+  void Hear(int64_t until_us) { heard_us_ = std::max(heard_us_, until_us); }
+  // Whether that is too long ago for anybody but a service to move value.
+  bool KnowsTooLittle() const;
+  void CountStale() { ++stale_; }
+  int64_t stale() const { return stale_; }  // not taken back
 
   // The transfers of one call, in order. Messages are left empty.
   std::vector<v1::TransferOutcome> Post(const Asker& asker,
@@ -177,6 +187,7 @@ class Auditor {
   void Spend(const std::string& who, const std::string& asset, int64_t day, int64_t amount);
   int64_t Spent(const std::string& who, const std::string& asset, int64_t day) const;
   int64_t TakeIndex();
+  int64_t LimitOf(int level) const;
   static bool Burns(Result result);
 
   std::vector<Undo> journal_;
@@ -189,9 +200,12 @@ class Auditor {
   Table<std::vector<std::string>> mandates_of_{journal_};  // by agent
   Table<bool> paused_{journal_};
   Table<int64_t> spent_{journal_};
+  Table<int64_t> limits_{journal_};  // by KYC level, where one was governed
   std::set<std::pair<int64_t, std::string>> open_holds_;  // by expiry
   int64_t log_size_ = 0;
   int64_t now_us_ = 0;
+  int64_t heard_us_ = 0;
+  int64_t stale_ = 0;
   std::map<Result, int64_t> counts_;
   Fault fault_ = Fault::kNone;
 };

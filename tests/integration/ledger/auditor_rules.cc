@@ -13,6 +13,9 @@ constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
 // The defaults of ledger.kyc_l1_daily_micro and ledger.kyc_l2_daily_micro: 100 and 10,000 tokens.
 constexpr int64_t kDailyL1 = 100'000'000, kDailyL2 = 10'000'000'000;
 
+// The default of ledger.authority_age_max_ms.
+constexpr int64_t kKnownFor = int64_t{60} * 1'000'000;
+
 bool IsServiceKind(v1::TransferKind kind) {
   return kind == v1::TRANSFER_KIND_REWARD || kind == v1::TRANSFER_KIND_RELEASE ||
          kind == v1::TRANSFER_KIND_EMISSION || kind == v1::TRANSFER_KIND_SLASH ||
@@ -157,7 +160,7 @@ Auditor::Result Auditor::DecideMoney(const Asker& asker, Trying& trying) const {
       if (level == 0) return v1::TRANSFER_RESULT_KYC_LEVEL_TOO_LOW;
       // From one's own account to one's own is no outflow.
       trying.outflow = !BelongsTo(credit.opened, asker.principal);
-      const int64_t limit = level == 1 ? kDailyL1 : level == 2 ? kDailyL2 : kMax;
+      const int64_t limit = LimitOf(level);
       if (level < 3 && trying.outflow &&
           __int128{Spent(asker.principal, debit.opened.asset(), day)} + trying.amount > limit) {
         return v1::TRANSFER_RESULT_LIMIT_EXCEEDED;
@@ -187,6 +190,14 @@ Auditor::Result Auditor::DecideMoney(const Asker& asker, Trying& trying) const {
   }
   return v1::TRANSFER_RESULT_POSTED;
 }
+
+int64_t Auditor::LimitOf(int level) const {
+  const int64_t* governed = limits_.Find(std::to_string(level));
+  if (governed != nullptr && *governed >= 0) return *governed;
+  return level == 1 ? kDailyL1 : level == 2 ? kDailyL2 : kMax;
+}
+
+bool Auditor::KnowsTooLittle() const { return now_us_ - heard_us_ > kKnownFor; }
 
 bool Auditor::Burns(Result result) {
   switch (result) {

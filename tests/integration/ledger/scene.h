@@ -62,7 +62,6 @@ class Scene {
   std::string NewId() { return ids_.New(clock.Now()).ToString(); }
 
   RandomIdSource ids_;
-  bool not_served_ = false;  // ChangeAccount; what rests on it cannot be tried
   std::map<std::string, v1::TransferOutcome> outcomes_;
 };
 

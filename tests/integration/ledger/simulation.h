@@ -15,6 +15,9 @@
 
 namespace rochdale::ledger::testing {
 
+// When every history begins.
+inline constexpr int64_t kStartUs = int64_t{1'800'000'000} * 1'000'000;
+
 struct Step {
   enum Kind { kOpen, kPost, kChange, kFacts, kEvents, kClock };
   // What goes wrong while the step's call is under way.
@@ -36,6 +39,7 @@ struct Step {
   std::vector<Fact> facts;               // kFacts
   std::vector<std::pair<std::string, int>> events;  // kEvents: event id and variant of the content
   int64_t seconds = 0;                   // kClock: forwards or backwards
+  bool silent = false;                   // kClock: without a word of governance's at its end
   Fault fault = kNone;
   int after = 0;
   bool together = false;  // its call is made at the same time as that of the step before
@@ -65,8 +69,8 @@ struct Verdict {
   // For the report.
   std::map<v1::TransferResult, int64_t> results;
   int64_t log_size = 0;
+  int64_t stale = 0;  // calls refused with AUTHORITY_STALE
   int faults = 0;
-  bool changes = true;  // the ledger served changes of accounts
 };
 
 Verdict Play(const History& history, Auditor::Fault planted = Auditor::Fault::kNone);

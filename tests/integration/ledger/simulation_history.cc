@@ -86,6 +86,21 @@ class Maker {
     return fact;
   }
 
+  // Mostly far away, else within some hours of the history's clock.
+  int64_t Expiry() {
+    if (Chance(70)) return kFarUs;
+    return kStartUs + (elapsed_s_ + 1 + Below(20'000)) * 1'000'000;
+  }
+
+  Fact NewLimit() {
+    Fact fact;
+    fact.kind = Fact::kLimit;
+    fact.event = NewId();
+    fact.level = 1 + Below(2);
+    fact.value = Chance(10) ? "plenty" : std::to_string(1 + Below(200'000'000));
+    return fact;
+  }
+
   Fact NewMandate(size_t agent) {
     Fact fact;
     fact.kind = Fact::kMandate;
@@ -93,7 +108,7 @@ class Maker {
     fact.mandate = NewId();
     fact.agent = history_.agents[agent].first;
     fact.principal = history_.agents[agent].second;
-    fact.expires_us = kFarUs;
+    fact.expires_us = Expiry();
     fact.budget_day = Chance(50) ? 5'000 : 1'000'000;
     fact.budget_total = Chance(50) ? 8'000 : 100'000'000;
     if (Chance(30)) fact.counterparties = {OneOf(known_).id, OneOf(known_).id};
@@ -189,10 +204,11 @@ class Maker {
       Fact fact;
       fact.event = NewId();
       fact.agent = OneOf(history_.agents).first;
-      switch (Below(6)) {
+      switch (Below(7)) {
         case 0: case 1:
-          fact = Attestation(history_.people[Below(5)], 1 + Below(3), kFarUs);
+          fact = Attestation(history_.people[Below(5)], 1 + Below(3), Expiry());
           break;
+        case 6: fact = NewLimit(); break;
         case 2: fact = NewMandate(static_cast<size_t>(Below(3))); break;
         case 3:
           fact.kind = Fact::kRevoke;
@@ -231,6 +247,8 @@ class Maker {
                    : Chance(10) ? 86'400
                    : Chance(50) ? 1 + Below(20)
                                 : 1 + Below(400);
+    step.silent = step.seconds > 0 && Chance(12);
+    elapsed_s_ = std::max<int64_t>(0, elapsed_s_ + step.seconds);
     return step;
   }
 
@@ -422,6 +440,7 @@ class Maker {
   SeededIdSource ids_{random_()};
   History history_;
   int64_t made_ = 0;
+  int64_t elapsed_s_ = 0;  // of the history's clock
   bool repeated_ = false;
   std::vector<Known> known_;
   std::vector<v1::Account> opened_;

@@ -27,7 +27,14 @@ Expected Apply(Auditor& auditor, const Stage& stage, const Step& step) {
     case Step::kOpen:
       if (!auditor.Open(step.accounts)) expected.reason = "ALREADY_EXISTS";
       break;
-    case Step::kPost: expected.outcomes = auditor.Post(step.asker, step.transfers); break;
+    case Step::kPost:
+      if (step.asker.kind != Asker::kService && auditor.KnowsTooLittle()) {
+        expected.reason = "AUTHORITY_STALE";
+        auditor.CountStale();
+      } else {
+        expected.outcomes = auditor.Post(step.asker, step.transfers);
+      }
+      break;
     case Step::kChange: expected.reason = auditor.Change(step.asker, step.change); break;
     case Step::kFacts:
     case Step::kEvents: {
@@ -153,25 +160,21 @@ class Player {
   Player(const History& history, Auditor::Fault planted)
       : history_(history), stage_(history), auditor_(stage_.log_size()) {
     auditor_.Plant(planted);
+    auditor_.AdvanceTo(stage_.NowUs());
+    auditor_.Hear(stage_.NowUs());
   }
 
   Verdict Run() {
     Verdict verdict;
     size_t at = 0;
-    verdict.changes = stage_.serves_changes();
     while (at < history_.steps.size() && verdict.difference.empty()) {
-      if (history_.steps[at].kind == Step::kChange && !verdict.changes) {
-        ++at;
-        continue;
-      }
       if (history_.steps[at].kind == Step::kClock) {
-        MoveClock(history_.steps[at++].seconds);
+        MoveClock(history_.steps[at++]);
         continue;
       }
       std::vector<const Step*> group = {&history_.steps[at++]};
       while (at < history_.steps.size() && history_.steps[at].together &&
-             history_.steps[at].kind != Step::kClock &&
-             (verdict.changes || history_.steps[at].kind != Step::kChange)) {
+             history_.steps[at].kind != Step::kClock) {
         group.push_back(&history_.steps[at++]);
       }
       verdict.difference = PlayGroup(group);
@@ -186,6 +189,7 @@ class Player {
       verdict.difference = AuditAtTheEnd(stage_, history_, auditor_);
     }
     verdict.results = auditor_.counts();
+    verdict.stale = auditor_.stale();
     verdict.log_size = auditor_.log_size();
     verdict.faults = stage_.faults();
     return verdict;
@@ -193,14 +197,16 @@ class Player {
 
  private:
   // The ledger's time does not go back; an entry says where it stands before the clock does.
-  void MoveClock(int64_t seconds) {
-    if (seconds < 0) {
+  void MoveClock(const Step& step) {
+    if (step.seconds < 0) {
       if (std::string difference = Anchor(); !difference.empty()) {
         throw std::runtime_error(difference);
       }
     }
-    stage_.clock().Advance(absl::Seconds(seconds));
-    if (seconds < 0) return;
+    stage_.clock().Advance(absl::Seconds(step.seconds));
+    if (step.seconds < 0 || step.silent) return;
+    auditor_.AdvanceTo(stage_.NowUs());
+    auditor_.Hear(stage_.NowUs());
     stage_.Heartbeat();
   }
 

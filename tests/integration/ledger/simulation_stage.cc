@@ -16,7 +16,6 @@ namespace {
 namespace kind = crypto::kind;
 namespace tag = crypto::tag;
 
-constexpr int64_t kStartUs = int64_t{1'800'000'000} * 1'000'000;
 // A writer that died is given up after so long: whatever it had answered has arrived by then.
 constexpr absl::Duration kGrace = absl::Milliseconds(30);
 constexpr int64_t kSpend = 1 << 2;  // governance.v1.MANDATE_ACTION_SPEND
@@ -45,6 +44,7 @@ Uuid IdOf(const std::string& text) { return Uuid::Parse(text).value(); }
 }  // namespace
 
 bool Answer::known() const {
+  if (ReasonOf(status) == "AUTHORITY_STALE") return true;
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
     case absl::StatusCode::kDeadlineExceeded:
@@ -155,6 +155,14 @@ std::string Stage::BytesOf(const Fact& fact) const {
     case Fact::kPause:
       return EntryBytes(kind::kAgentPaused, fact.event, fact.agent,
                         [](crypto::EntryBuilder& entry) { entry.Text(tag::kReason, "SIMULATED"); });
+    case Fact::kLimit:
+      return EntryBytes(kind::kParameterChanged, fact.event, cooperative_,
+                        [&](crypto::EntryBuilder& entry) {
+                          entry.U64(tag::kVersion, 1)
+                              .Text(tag::kParameter,
+                                    absl::StrCat("ledger.kyc_l", fact.level, "_daily_micro"))
+                              .Text(tag::kValue, fact.value);
+                        });
     case Fact::kResume:
       return EntryBytes(kind::kAgentResumed, fact.event, fact.agent, [](crypto::EntryBuilder&) {});
   }
@@ -239,12 +247,6 @@ Answer Stage::Send(Replica& replica, const Step& step) {
     case Step::kClock: break;
   }
   return answer;
-}
-
-bool Stage::serves_changes() {
-  v1::ChangeAccountResponse response;
-  return !absl::IsUnimplemented(Writer()->Call("service:governance", &Stub::ChangeAccount,
-                                               v1::ChangeAccountRequest(), &response));
 }
 
 void Stage::Heartbeat() {

@@ -37,9 +37,6 @@ class Stage {
   int64_t NowUs() const { return absl::ToUnixMicros(clock_.Now()); }
   int faults() const { return faults_; }
   TestDatabase& database() { return *database_; }
-  // Whether the ledger serves changes of accounts (and with them holds and balances to be read).
-  bool serves_changes();
-
   // Makes the calls of these steps at the same time, once each, with the fault of the first.
   std::vector<Answer> PlayOnce(const std::vector<const Step*>& steps);
   // Calls until there is an answer; gives it up after a minute. `attempts` counts those without.

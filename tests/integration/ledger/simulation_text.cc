@@ -32,7 +32,8 @@ std::string ToText(const History& history) {
     absl::StrAppend(&text, step.together ? "& " : "", kKinds[step.kind], " by ",
                     NameOf(step.asker), kFaults[step.fault],
                     step.after > 0 ? absl::StrCat(" at message ", step.after) : "",
-                    step.kind == Step::kClock ? absl::StrCat(" ", step.seconds, " s") : "", "\n");
+                    step.kind == Step::kClock ? absl::StrCat(" ", step.seconds, " s") : "",
+                    step.silent ? " unheard" : "", "\n");
     for (const v1::Account& a : step.accounts) {
       absl::StrAppend(&text, "    ", a.ShortDebugString(), "\n");
     }
