@@ -131,8 +131,8 @@ std::vector<ParameterInfo> Table() {
        "Attempts at one shard before its run fails."},
       {"worker.rows_per_shard", kInt, 1'000, 1, 1'000'000, kNetwork, kNone,
        "Rows in one shard."},
-      {"worker.candidates_per_shard", kInt, 128, 1, 65'536, kNetwork, kNone,
-       "Candidates in one shard."},
+      {"worker.candidates_per_shard", kInt, 1'024, 1, 65'536, kNetwork, kNone,
+       "Candidates in one shard; candidates of one shard share work on its rows."},
   };
 }
 

@@ -141,6 +141,13 @@ double ActivateUnits(const double* z, const double* bias, int units, int rows, d
 }
 
 ROCHDALE_VECTOR_CLONES
+int64_t CountBeyond(const int32_t* units, int64_t n, int32_t bound) {
+  int64_t count = 0;
+  for (int64_t i = 0; i < n; ++i) count += (units[i] > bound) | (units[i] < -bound);
+  return count;
+}
+
+ROCHDALE_VECTOR_CLONES
 int64_t CountNonZero(const int32_t* units, int64_t n) {
   int64_t count = 0;
   for (int64_t i = 0; i < n; ++i) count += units[i] != 0;

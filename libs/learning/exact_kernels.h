@@ -45,6 +45,8 @@ double Activate(const double* z, int64_t n, double* h);
 double ActivateUnits(const double* z, const double* bias, int units, int rows, double* h);
 double ActivateUnits(const float* z, const float* bias, int units, int rows, float* h);
 
+// How many are above `bound` or below -bound.
+int64_t CountBeyond(const int32_t* units, int64_t n, int32_t bound);
 // How many are not 0.
 int64_t CountNonZero(const int32_t* units, int64_t n);
 // Where the value of the largest magnitude is (the first of these); n > 0.

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "libs/base/errors.h"
+#include "libs/learning/exact_kernels.h"
 #include "libs/tensor/grid.h"
 
 namespace rochdale::learning {
@@ -79,6 +80,9 @@ GridVector ApplyUpdates(GridSpan base, absl::Span<const GridSpan> updates, uint6
 }
 
 absl::Status CheckOnGridBounds(GridSpan units) {
+  if (kernels::CountBeyond(units.data(), static_cast<int64_t>(units.size()), kGridMax) == 0) {
+    return absl::OkStatus();
+  }
   for (size_t i = 0; i < units.size(); ++i) {
     if (units[i] > kGridMax || units[i] < -kGridMax) {
       return Error("TENSOR_NOT_FINITE", absl::StrCat("parameter ", i, " is beyond the grid"));

@@ -1,7 +1,7 @@
 // What the candidates of a SharedEvaluation share, and in which order they are taken.
 #include <algorithm>
-#include <limits>
 #include <numeric>
+#include <type_traits>
 
 #include "libs/learning/exact_kernels.h"
 #include "libs/learning/shared_evaluation.h"
@@ -31,15 +31,42 @@ void SharedEvaluation<Real>::FindDeltas() {
 
 template <typename Real>
 void SharedEvaluation<Real>::FindBounds() {
+  saturating_.assign(masks_.size(), false);
+  bounds_.resize(layers_.size());
+  base_norms_.resize(layers_.size());
+  if constexpr (std::is_same_v<Real, float>) {  // nothing is out of range
+    int64_t largest = kernels::AbsoluteMax(base_.data(), base_.size());
+    for (size_t i = 0; i < updates_.size(); ++i) {
+      int64_t of_update = 0;
+      for (size_t l = 0; l < layers_.size(); ++l) {
+        if (deltas_[i][l].empty()) continue;
+        const LinearLayer& layer = layers_[l];
+        of_update = std::max<int64_t>(
+            {of_update,
+             kernels::AbsoluteMax(updates_[i].data() + layer.weight_offset,
+                                  int64_t{layer.inputs} * layer.outputs),
+             kernels::AbsoluteMax(updates_[i].data() + layer.bias_offset, layer.outputs)});
+      }
+      largest += of_update;
+    }
+    if (largest <= kGridMax) return;
+  }
   // |base| + the sum of |updates|: at least the absolute parameters of every coalition.
   GridVector reach(base_.size());
   kernels::AccumulateAbsolute(base_.data(), base_.size(), reach.data());
-  for (GridSpan update : updates_) {
-    kernels::AccumulateAbsolute(update.data(), update.size(), reach.data());
+  for (size_t i = 0; i < updates_.size(); ++i) {
+    for (size_t l = 0; l < layers_.size(); ++l) {
+      if (deltas_[i][l].empty()) continue;
+      const LinearLayer& layer = layers_[l];
+      kernels::AccumulateAbsolute(updates_[i].data() + layer.weight_offset,
+                                  int64_t{layer.inputs} * layer.outputs,
+                                  reach.data() + layer.weight_offset);
+      kernels::AccumulateAbsolute(updates_[i].data() + layer.bias_offset, layer.outputs,
+                                  reach.data() + layer.bias_offset);
+    }
   }
   bounds_ = NormsOf(layers_, reach);
   base_norms_ = NormsOf(layers_, base_);
-  saturating_.assign(masks_.size(), false);
   if (kernels::AbsoluteMax(reach.data(), reach.size()) > kGridMax) FindSaturating();
 }
 

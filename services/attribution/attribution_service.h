@@ -38,6 +38,8 @@ class AttributionService final : public v1::AttributionService::Service {
 #undef ROCHDALE_RPC
   grpc::Status WatchRounds(grpc::ServerContext*, const v1::WatchRoundsRequest*,
                            grpc::ServerWriter<v1::WatchRoundsResponse>*) override;
+  grpc::Status WatchRuns(grpc::ServerContext*, const v1::WatchRunsRequest*,
+                         grpc::ServerWriter<v1::WatchRunsResponse>*) override;
   grpc::Status BeginUpload(grpc::ServerContext*, const common_v1::BeginUploadRequest*,
                            common_v1::Upload*) override;
   grpc::Status UploadBlob(grpc::ServerContext*, grpc::ServerReader<common_v1::UploadChunk>*,

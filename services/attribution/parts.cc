@@ -3,14 +3,17 @@
 #include "absl/strings/str_cat.h"
 #include "libs/base/errors.h"
 #include "libs/base/status_macros.h"
+#include "libs/learning/evaluator.h"
 #include "libs/pg/database.h"
 #include "libs/rpc/call.h"
 #include "rochdale/common/v1/common.pb.h"
 #include "services/attribution/registry_store.h"
+#include "services/attribution/worker/evaluation.h"
 
 namespace rochdale::attribution {
 namespace {
 
+constexpr absl::Duration kReadTimeout = absl::Seconds(10);
 constexpr uint64_t kValidationBytesMax = uint64_t{2} << 30;
 
 absl::Status NotOpen() {
@@ -42,7 +45,10 @@ Parts::Parts(const service::Environment& env, AttributionOptions options)
     : env(env),
       options(std::move(options)),
       secrets(this->options.server_secret),
-      runs(env.db, [this] { changes.Notify(); }) {}
+      runs(env.db, [this] { changes.Notify(); },
+           [this](const RunId& run, const ShardRange& range) {
+             return EvaluateShard(run, range);
+           }) {}
 
 absl::Status Parts::Open() {
   if (open_.load()) return absl::OkStatus();
@@ -78,6 +84,26 @@ blob::UploadPolicy Parts::MakeUploadPolicy() const {
     });
   };
   return policy;
+}
+
+absl::StatusOr<std::string> Parts::EvaluateShard(const RunId& run, const ShardRange& range) const {
+  ASSIGN_OR_RETURN(const auto record, env.db.Transact(kReadTimeout, [&](pg::Transaction& tx) {
+    return FindRun(tx, run);
+  }));
+  if (!record) return Error("NOT_FOUND", "no such run");
+  ASSIGN_OR_RETURN(RunSpec spec, ParseRunSpec(record->spec));
+  ASSIGN_OR_RETURN(blob::BlobStore * store, blobs());
+  learning::HostEvaluator evaluator;
+  RunEvaluation evaluation(
+      std::move(spec),
+      [store](const crypto::Digest& digest) -> absl::StatusOr<std::string> {
+        ASSIGN_OR_RETURN(const blob::MappedBlob blob, store->Get(digest));
+        return std::string(blob.text());
+      },
+      evaluator);
+  ASSIGN_OR_RETURN(const ShardLosses result, evaluation.Evaluate(range));
+  if (result.failure) return Error("EVALUATION_RANGE", "the shard leaves the range");
+  return EncodeLosses(result.losses);
 }
 
 absl::StatusOr<blob::BlobStore*> Parts::blobs() const {

@@ -55,6 +55,7 @@ class Parts {
 
  private:
   blob::UploadPolicy MakeUploadPolicy() const;
+  absl::StatusOr<std::string> EvaluateShard(const RunId& run, const ShardRange& range) const;
 
   std::atomic<bool> open_{false};
   std::unique_ptr<blob::BlobStore> blobs_;

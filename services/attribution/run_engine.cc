@@ -29,19 +29,19 @@ absl::StatusOr<Shard> HeldShard(pg::Transaction& tx, const WorkerCall& call, int
   return *shard;
 }
 
+// `id` and `evidence` make it one, however often it is recorded.
 absl::Status RecordMismatch(pg::Transaction& tx, const WorkerCall& call, const RunLock& run,
-                            int64_t number, const crypto::Digest& second) {
+                            absl::string_view id, int64_t number, const crypto::Digest& evidence,
+                            std::string description) {
   ASSIGN_OR_RETURN(const auto round, FindRound(tx, run.round));
   if (!round) return absl::InternalError("a run without its round");
   ExceptionRecord exception;
-  exception.exception = {crypto::DeterministicId("attribution/mismatch", call.run, number, second)};
+  exception.exception = {crypto::DeterministicId(id, call.run, number, evidence)};
   exception.cooperative = round->cooperative;
   exception.kind = kResultMismatch;
   exception.subject = call.run.value;
-  exception.description =
-      absl::StrCat("shard ", number, " of the run has a result, and worker ", call.session,
-                   " delivered another one with digest ", second.ToString());
-  exception.evidence = second;
+  exception.description = std::move(description);
+  exception.evidence = evidence;
   exception.raised_us = ToUnixMicros(call.now);
   return InsertException(tx, exception);
 }
@@ -78,15 +78,34 @@ absl::Status RunEngine::Heartbeat(const WorkerCall& call, int64_t number, int64_
 absl::Status RunEngine::Complete(const WorkerCall& call, int64_t number, int64_t epoch,
                                  absl::string_view losses) {
   const crypto::Digest digest = crypto::Sha256(losses);
-  enum class Outcome { kAccepted, kEnded, kMismatch };
+  enum class Outcome { kAccepted, kEnded, kMismatch, kDisputed };
   absl::StatusOr<Outcome> outcome =
       db_.Transact(call.deadline, [&](pg::Transaction& tx) -> absl::StatusOr<Outcome> {
         ASSIGN_OR_RETURN(const RunLock run, LockRun(tx, call.run));
         ASSIGN_OR_RETURN(const auto first, FindResultDigest(tx, call.run, number));
-        if (first && *first == digest) return Outcome::kAccepted;
+        if (first && *first == digest) {
+          if (run.state != RunState::kRunning) return Outcome::kAccepted;
+          if (!HeldShard(tx, call, number, epoch).ok()) return Outcome::kAccepted;
+          RETURN_IF_ERROR(ConfirmShard(tx, call.run, number));  // it was disputed
+          ASSIGN_OR_RETURN(const bool ended,
+                           EndIfFinished(tx, call.run, run.attempts_max, call.now));
+          return ended ? Outcome::kEnded : Outcome::kAccepted;
+        }
         if (first) {
-          RETURN_IF_ERROR(RecordMismatch(tx, call, run, number, digest));
-          return Outcome::kMismatch;
+          RETURN_IF_ERROR(RecordMismatch(
+              tx, call, run, "attribution/mismatch", number, digest,
+              absl::StrCat("shard ", number, " of the run has a result, and worker ",
+                           call.session, " delivered another one with digest ",
+                           digest.ToString())));
+          ASSIGN_OR_RETURN(const auto shard, LockShard(tx, call.run, number));
+          if (run.state != RunState::kRunning || shard->canonical) return Outcome::kMismatch;
+          if (shard->lease_owner == kCanonicalOwner &&
+              shard->lease_until_us > ToUnixMicros(call.now)) {
+            return Outcome::kMismatch;  // it is being decided
+          }
+          RETURN_IF_ERROR(DisputeShard(tx, call.run, number,
+                                       ToUnixMicros(call.now) + run.lease_ms * 1000));
+          return Outcome::kDisputed;
         }
         if (run.state != RunState::kRunning) return LeaseLost();
         ASSIGN_OR_RETURN(const Shard shard, HeldShard(tx, call, number, epoch));
@@ -98,8 +117,34 @@ absl::Status RunEngine::Complete(const WorkerCall& call, int64_t number, int64_t
         return ended ? Outcome::kEnded : Outcome::kAccepted;
       });
   RETURN_IF_ERROR(outcome.status());
-  if (*outcome == Outcome::kEnded || *outcome == Outcome::kMismatch) ended_();
-  return *outcome == Outcome::kMismatch ? LeaseLost() : absl::OkStatus();
+  if (*outcome == Outcome::kAccepted) return absl::OkStatus();
+  // Where the service cannot decide, the shard's lease runs out and another worker gets it.
+  if (*outcome == Outcome::kDisputed) Decide(call, number).IgnoreError();
+  ended_();
+  return *outcome == Outcome::kEnded ? absl::OkStatus() : LeaseLost();
+}
+
+absl::Status RunEngine::Decide(const WorkerCall& call, int64_t number) {
+  ASSIGN_OR_RETURN(const auto shard, db_.Transact(call.deadline, [&](pg::Transaction& tx) {
+    return LockShard(tx, call.run, number);
+  }));
+  ASSIGN_OR_RETURN(const std::string losses, canonical_(call.run, shard->range));
+  RETURN_IF_ERROR(DecodeLosses(losses, shard->range.losses()).status());
+  const crypto::Digest digest = crypto::Sha256(losses);
+  return db_.Transact(call.deadline, [&](pg::Transaction& tx) -> absl::Status {
+    ASSIGN_OR_RETURN(const RunLock run, LockRun(tx, call.run));
+    if (run.state != RunState::kRunning) return absl::OkStatus();
+    ASSIGN_OR_RETURN(const auto first, FindResultDigest(tx, call.run, number));
+    if (!first) return absl::InternalError("a disputed shard without a result");
+    if (*first != digest) {
+      RETURN_IF_ERROR(RecordMismatch(
+          tx, call, run, "attribution/corrected", number, *first,
+          absl::StrCat("shard ", number, " of the run had a wrong result with digest ",
+                       first->ToString(), "; the service's own evaluation replaced it")));
+    }
+    RETURN_IF_ERROR(DecideShard(tx, call.run, number, losses, digest, ToUnixMicros(call.now)));
+    return EndIfFinished(tx, call.run, run.attempts_max, call.now).status();
+  });
 }
 
 absl::Status RunEngine::Fail(const WorkerCall& call, int64_t number, int64_t epoch,
@@ -131,7 +176,7 @@ absl::StatusOr<bool> RunEngine::EndIfFinished(pg::Transaction& tx, const RunId& 
                            ToUnixMicros(now)));
     return true;
   }
-  if (progress.unfinished > 0) return false;
+  if (progress.unfinished) return false;
   // The lowest failing candidate over all shards decides, so that it does not depend on which
   // shard was evaluated first.
   RETURN_IF_ERROR(EndRun(tx, run, progress.out_of_range ? RunState::kFailed : RunState::kDone,

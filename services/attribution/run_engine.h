@@ -34,16 +34,23 @@ struct ClaimedShard {
   std::optional<Shard> shard;  // none: nothing to do now
 };
 
+// The encoded losses of a shard by the service's own evaluation, from any thread.
+using CanonicalLosses =
+    std::function<absl::StatusOr<std::string>(const RunId& run, const ShardRange& range)>;
+
 class RunEngine {
  public:
   // `ended` is called after a run of this process's workers has ended, from any thread.
-  RunEngine(pg::Database& db, std::function<void()> ended) : db_(db), ended_(std::move(ended)) {}
+  RunEngine(pg::Database& db, std::function<void()> ended, CanonicalLosses canonical)
+      : db_(db), ended_(std::move(ended)), canonical_(std::move(canonical)) {}
 
   absl::StatusOr<ClaimedShard> Claim(const WorkerCall& call, const Uuid& request);
   // LEASE_LOST.
   absl::Status Heartbeat(const WorkerCall& call, int64_t number, int64_t epoch);
-  // LEASE_LOST, BAD_REQUEST. The first result stays; another one for a shard that has a result
-  // raises RESULT_MISMATCH and is LEASE_LOST.
+  // LEASE_LOST, BAD_REQUEST. Another result for a shard that has one raises RESULT_MISMATCH and is
+  // LEASE_LOST. While the run is under way the service then evaluates the shard itself, once, and
+  // what it finds stands; where it cannot, the shard goes to one more worker, and what two agree on
+  // stands. Once the run has ended the first result stays, for whoever recomputes the evidence.
   absl::Status Complete(const WorkerCall& call, int64_t number, int64_t epoch,
                         absl::string_view losses);
   struct Failure {
@@ -58,12 +65,14 @@ class RunEngine {
   absl::Status Tend(absl::Time now);
 
  private:
+  absl::Status Decide(const WorkerCall& call, int64_t number);
   // In the transaction, the run locked: ends it if nothing is left to do. True where it ended.
   absl::StatusOr<bool> EndIfFinished(pg::Transaction& tx, const RunId& run, int attempts_max,
                                      absl::Time now);
 
   pg::Database& db_;
   const std::function<void()> ended_;
+  const CanonicalLosses canonical_;
 };
 
 // The losses of each part of a DONE run: loss of candidate c on row r of part p is

@@ -36,6 +36,7 @@ Shard ShardOf(const pg::Row& row) {
   shard.lease_epoch = row.Get<int64_t>("lease_epoch");
   shard.lease_until_us = row.Get<int64_t>("lease_until_us");
   shard.attempts = row.Get<int32_t>("attempts");
+  shard.canonical = shard.state == 2 && shard.lease_owner == kCanonicalOwner;
   return shard;
 }
 
@@ -167,7 +168,7 @@ constexpr char kClaim[] =
     "UPDATE shards SET state = 1, lease_owner = $3, lease_epoch = lease_epoch + 1, "
     "lease_until_us = $6, claim_request = $2, attempts = attempts + 1 "
     "WHERE run_id = $1 AND number = (SELECT number FROM shards WHERE run_id = $1 "
-    "AND (state = 0 OR (state = 1 AND lease_until_us <= $5)) AND attempts < $4 "
+    "AND state IN (0, 1) AND (state = 0 OR lease_until_us <= $5) AND attempts < $4 "
     "ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING " SHARD_COLUMNS;
 absl::StatusOr<std::optional<Shard>> ClaimNextShard(pg::Transaction& tx, const RunId& run,
                                                     const Uuid& request, absl::string_view owner,
@@ -228,10 +229,34 @@ absl::StatusOr<std::optional<crypto::Digest>> FindResultDigest(pg::Transaction& 
   return row->Get<crypto::Digest>(0);
 }
 
+constexpr char kDispute[] =
+    "UPDATE shards SET state = 1, lease_owner = $4, lease_epoch = lease_epoch + 1, "
+    "lease_until_us = $3, claim_request = NULL WHERE run_id = $1 AND number = $2";
+absl::Status DisputeShard(pg::Transaction& tx, const RunId& run, int64_t number,
+                          int64_t lease_until_us) {
+  return tx.Exec(kDispute, run, number, lease_until_us, kCanonicalOwner).status();
+}
+
+absl::Status ConfirmShard(pg::Transaction& tx, const RunId& run, int64_t number) {
+  return tx.Exec(kComplete, run, number).status();
+}
+
+constexpr char kDecide[] =
+    "UPDATE shards SET state = 2, lease_owner = $3 WHERE run_id = $1 AND number = $2";
+constexpr char kReplaceResult[] =
+    "UPDATE shard_results SET losses = $3, sha256 = $4, worker = $6, completed_us = $5 "
+    "WHERE run_id = $1 AND number = $2";
+absl::Status DecideShard(pg::Transaction& tx, const RunId& run, int64_t number,
+                         absl::string_view losses, const crypto::Digest& sha256, int64_t now_us) {
+  RETURN_IF_ERROR(tx.Exec(kDecide, run, number, kCanonicalOwner).status());
+  return tx.Exec(kReplaceResult, run, number, pg::Bytes{losses}, sha256, now_us, kCanonicalOwner)
+      .status();
+}
+
 constexpr char kProgress[] =
-    "SELECT count(*) FILTER (WHERE state IN (0, 1)) AS unfinished, "
-    "coalesce(bool_or((state = 0 OR (state = 1 AND lease_until_us <= $3)) AND attempts >= $2), "
-    "false) AS exhausted FROM shards WHERE run_id = $1";
+    "SELECT EXISTS (SELECT 1 FROM shards WHERE run_id = $1 AND state IN (0, 1)) AS unfinished, "
+    "EXISTS (SELECT 1 FROM shards WHERE run_id = $1 AND state IN (0, 1) AND attempts >= $2 "
+    "AND (state = 0 OR lease_until_us <= $3)) AS exhausted";
 constexpr char kLowestFailure[] =
     "SELECT range_update FROM shards WHERE run_id = $1 AND state = 3 "
     "ORDER BY part, range_candidate, number LIMIT 1";
@@ -239,7 +264,7 @@ absl::StatusOr<RunProgress> FindProgress(pg::Transaction& tx, const RunId& run, 
                                          int64_t now_us) {
   ASSIGN_OR_RETURN(const pg::Row row, tx.ExecOne(kProgress, run, attempts_max, now_us));
   RunProgress progress;
-  progress.unfinished = row.Get<int64_t>("unfinished");
+  progress.unfinished = row.Get<bool>("unfinished");
   progress.exhausted = row.Get<bool>("exhausted");
   ASSIGN_OR_RETURN(const auto failure, tx.ExecOptional(kLowestFailure, run));
   progress.out_of_range = failure.has_value();

@@ -32,6 +32,9 @@ absl::Status CancelRuns(pg::Transaction& tx, const RoundId& round, absl::string_
 absl::StatusOr<bool> RunReadsBlob(pg::Transaction& tx, const RunId& run,
                                   const crypto::Digest& sha256);
 
+// Who leases a shard that the service evaluates itself; no session has this name.
+inline constexpr absl::string_view kCanonicalOwner = "canonical";
+
 struct Shard {
   int64_t number = 0;
   ShardRange range;
@@ -40,6 +43,7 @@ struct Shard {
   int64_t lease_epoch = 0;
   int64_t lease_until_us = 0;
   int attempts = 0;
+  bool canonical = false;  // the service's own result stands
 };
 
 struct RunLock {  // what locking a run's row tells
@@ -72,9 +76,18 @@ absl::Status CompleteShard(pg::Transaction& tx, const RunId& run, int64_t number
                            absl::string_view worker, int64_t now_us);
 absl::StatusOr<std::optional<crypto::Digest>> FindResultDigest(pg::Transaction& tx,
                                                                const RunId& run, int64_t number);
+// A shard with a result that somebody contradicts: leased to the service, so that the run does not
+// end before it is decided.
+absl::Status DisputeShard(pg::Transaction& tx, const RunId& run, int64_t number,
+                          int64_t lease_until_us);
+// Done with the result that it has.
+absl::Status ConfirmShard(pg::Transaction& tx, const RunId& run, int64_t number);
+// The service's own result takes the place of the one there is.
+absl::Status DecideShard(pg::Transaction& tx, const RunId& run, int64_t number,
+                         absl::string_view losses, const crypto::Digest& sha256, int64_t now_us);
 
 struct RunProgress {
-  int64_t unfinished = 0;  // open or leased
+  bool unfinished = false;  // some are open or leased
   bool exhausted = false;  // one of these has used up its attempts
   bool out_of_range = false;
   std::optional<UpdateId> range_update;  // of the lowest failing (part, candidate)

@@ -106,4 +106,16 @@ void WriteForTorch(const std::string& folder, const std::string& name, const Gam
   Write(folder + "/" + name + ".f32", all);
 }
 
+void WriteForPydvl(const std::string& folder, const Game& game) {
+  Write(folder + "/rows.u8", game.rows.inputs);
+  Write(folder + "/labels.i32", game.rows.labels);
+  Write(folder + "/base.f32", learning::F32FromGrid(game.base));
+  std::vector<float> all;
+  for (const learning::GridVector& update : game.updates) {
+    const auto one = learning::F32FromGrid(update);
+    all.insert(all.end(), one.begin(), one.end());
+  }
+  Write(folder + "/updates.f32", all);
+}
+
 }  // namespace rochdale::bench

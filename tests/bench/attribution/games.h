@@ -39,4 +39,7 @@ Game Coalitions(int contributors, int64_t rows);
 // PyTorch loop.
 void WriteForTorch(const std::string& folder, const std::string& name, const Game& game);
 
+// Writes rows.u8, labels.i32, base.f32 and updates.f32 for pyDVL.
+void WriteForPydvl(const std::string& folder, const Game& game);
+
 }  // namespace rochdale::bench

@@ -22,6 +22,7 @@
 #include "tests/bench/attribution/games.h"
 #include "tests/bench/attribution/plain.h"
 #include "tests/bench/attribution/processes.h"
+#include "tests/bench/attribution/scenarios.h"
 #include "tests/bench/attribution/workers.h"
 #include "tests/bench/ledger/figures.h"
 
@@ -70,6 +71,17 @@ void Plain(const Game& game, learning::Rows rows) {
   }
 }
 
+// A virtual environment with pyDVL beside the system's PyTorch; false where there is none and none
+// can be made, as without a network.
+bool HavePydvl() {
+  return std::system(
+             "test -x build/pydvl/venv/bin/python &&"
+             " build/pydvl/venv/bin/python -c 'import pydvl' 2>/dev/null ||"
+             " { /usr/bin/python3 -m venv --system-site-packages build/pydvl/venv &&"
+             "   timeout 300 build/pydvl/venv/bin/pip install -q --no-input --timeout 20"
+             "   --retries 1 pydvl==0.10.0; } >build/pydvl.log 2>&1") == 0;
+}
+
 class Bench {
  public:
   explicit Bench(bool quick)
@@ -94,6 +106,7 @@ class Bench {
       Turn();
     }
     MeasureScaling();
+    MeasurePydvl();
   }
 
   void Report(Figures& figures) {
@@ -129,6 +142,10 @@ class Bench {
                  "of plain f64", best_["one plain"], 1.1, true});
     figures.Add({"exact Shapley for 10 contributors", 1 / best_["shapley"], "games/s",
                  "1,024 separate evaluations", 1 / best_["separate"], 2.5});
+    if (best_.contains("pydvl")) {
+      figures.Add({"exact Shapley for 10 contributors, one core", 1 / best_["shapley"], "games/s",
+                   "pyDVL with PyTorch in f32, one thread", 1 / best_["pydvl"], {}});
+    }
     figures.Add({"worker processes on 2 cores", 1 / best_["workers 2"], "runs/s", "on one",
                  1 / best_["workers 1"], 1.9});
   }
@@ -217,6 +234,38 @@ class Bench {
     }
   }
 
+  void MeasurePydvl() {
+    if (!HavePydvl()) {
+      std::fprintf(stderr, "not beside pyDVL: it is not installed and cannot be (offline?)\n");
+      return;
+    }
+    const std::string folder = folder_ / "pydvl";
+    std::filesystem::create_directories(folder);
+    WriteForPydvl(folder, coalitions_);
+    Peer pydvl({"/usr/bin/env", "OPENBLAS_NUM_THREADS=1", "OMP_NUM_THREADS=1",
+                "PYTHONWARNINGS=ignore", "build/pydvl/venv/bin/python",
+                ROCHDALE_BENCH_FOLDER "/pydvl_game.py", folder, "1"});
+    const auto losses = learning::EvaluateCoalitions(
+        coalitions_.spec, coalitions_.base, coalitions_.UpdateSpans(), coalitions_.masks,
+        coalitions_.rows);
+    const auto game = learning::EstimateGame(kContributors, coalition_rows_, losses->losses);
+    for (int turn = 0; turn < 2; ++turn) {
+      const std::vector<std::string> words = absl::StrSplit(pydvl.Ask("fit"), ' ');
+      double seconds = 0;
+      if (words.size() != kContributors + 1 || !absl::SimpleAtod(words[0], &seconds)) {
+        Fail("pyDVL gave no figure");
+      }
+      for (int i = 0; i < kContributors; ++i) {
+        double value = 0;
+        const double ours = game->shapley[i].Mean() * 1e-9;
+        if (!absl::SimpleAtod(words[i + 1], &value) || std::abs(value - ours) > 1e-4) {
+          Fail(absl::StrCat("pyDVL found ", words[i + 1], " where we found ", ours));
+        }
+      }
+      Count("pydvl", seconds);
+    }
+  }
+
   void MeasureScaling() {
     const Game game = Coalitions(kContributors, 4 * coalition_rows_);
     WorkerRun run(game);
@@ -260,6 +309,14 @@ int main(int argc, char** argv) {
   rochdale::bench::Bench bench(quick);
   bench.Measure();
   bench.Report(figures);
+  for (const auto& accuracy : rochdale::bench::MeasureScenarios(quick)) {
+    const std::string name =
+        absl::StrCat("sampled Shapley, ", accuracy.scenario, ", ", accuracy.pairs, " pairs: ");
+    figures.Add({name + "coalitions", accuracy.coalitions, "of 1,024"});
+    figures.Add({name + "cosine with exact, mean", accuracy.cosine_mean, ""});
+    figures.Add({name + "cosine with exact, least", accuracy.cosine_min, ""});
+    figures.Add({name + "largest error", accuracy.error_max, "of the mean value"});
+  }
   std::printf("%s\n", figures.Json().c_str());
   return 0;
 }

@@ -230,6 +230,43 @@ TEST_CASE("a result is accepted once; another one is an exception and loses") {
   CHECK(last.Start(waiting.token) == "ROUND_STATE");
 }
 
+TEST_CASE("progress of runs is streamed until the round has ended") {
+  Waiting waiting;
+  HandWorker worker(waiting.world, waiting.run);
+  REQUIRE(worker.Start(waiting.token) == "OK");
+  auto client = waiting.world.As<Stub>(waiting.world.founder);
+  const auto context = client.Context();
+  v1::WatchRunsRequest request;
+  request.set_round_id(waiting.round);
+  const auto reader = client.stub().WatchRuns(context.get(), request);
+  v1::WatchRunsResponse response;
+  auto done = [&] {
+    int64_t shards = 0;
+    for (const v1::Run& run : response.runs()) {
+      if (run.run_id() == waiting.run) shards = run.shards_done();
+    }
+    return shards;
+  };
+  REQUIRE(reader->Read(&response));
+  CHECK(done() == 0);
+  const v1::Shard shard = worker.Claim(waiting.world.NewId()).shard();
+  REQUIRE(worker.Complete(shard, worker.Evaluate(shard)) == "OK");
+  while (done() == 0) REQUIRE(reader->Read(&response));
+  worker.Finish();
+  waiting.NextRun();  // the aggregate
+  HandWorker last(waiting.world, waiting.run);
+  REQUIRE(last.Start(waiting.token) == "OK");
+  last.Finish();
+  while (reader->Read(&response)) {
+  }
+  CHECK(reader->Finish().ok());
+  for (const v1::Run& run : response.runs()) {
+    CHECK(run.state() == v1::RUN_STATE_DONE);
+    CHECK(run.shards_done() == run.shards());
+  }
+  CHECK(waiting.world.Get(waiting.round).state() == v1::ROUND_STATE_CLOSED);
+}
+
 TEST_CASE("a shard that fails too often fails its run, and the round is abandoned") {
   Waiting waiting(Parameters{{"worker.max_attempts", "2"}});
   HandWorker worker(waiting.world, waiting.run);
