@@ -298,8 +298,9 @@ class Admin:
         changed meanwhile.
         """
         cooperative_id = self._cooperative_id(cooperative)
-        newest = self._call("attribution", "GetCheckpoint",
-                            att.GetCheckpointRequest(cooperative_id=cooperative_id)).checkpoint
+        newest = self._transport.call(
+            "attribution", "GetCheckpoint",
+            att.GetCheckpointRequest(cooperative_id=cooperative_id)).checkpoint
         document = self.sign(att.CheckpointRollback(
             cooperative_id=cooperative_id, checkpoint_sha256=checkpoint_sha256,
             newest_sha256=newest.sha256, reason=reason, signed_time_us=documents.now_us()))
