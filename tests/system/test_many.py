@@ -1,6 +1,6 @@
 """A cooperative of twelve: more than the game evaluates every coalition of. Shapley values are
-sampled, weights follow earlier credits, founders go back to an earlier checkpoint; an auditor accepts
-all of it."""
+sampled, weights follow earlier credits, founders go back to an earlier checkpoint; an auditor
+accepts all of it."""
 
 import json
 import subprocess
