@@ -115,8 +115,9 @@ std::vector<double> Sampled(const Played& played, int pairs, const std::string& 
     losses.insert(losses.end(), one.begin(), one.end());
   }
   std::vector<double> values;
-  for (const auto& estimate :
-       learning::EstimateSampledShapley(permutations, masks, played.losses.rows, losses).value()) {
+  const auto estimates =
+      learning::EstimateSampledShapley(permutations, masks, played.losses.rows, losses).value();
+  for (const learning::Estimate& estimate : estimates) {
     values.push_back(static_cast<double>(estimate.Mean()));
   }
   *coalitions += static_cast<double>(masks.size());
