@@ -4,6 +4,7 @@ AssertionError with what it found."""
 import collections
 import hashlib
 import json
+import time
 
 import numpy as np
 
@@ -23,6 +24,14 @@ def tree_head(client) -> note.Checkpoint:
     """The newest signed tree head, under the key that the client was given."""
     head = client.transport.call("ledger", "GetTreeHead", protos.ledger.GetTreeHeadRequest())
     return note.Checkpoint.open(head.tree_head.note, client.log.key())
+
+
+def wait_until_signed(client, size: int, seconds: float = 30) -> None:
+    """Until a signed tree head has so many entries: one is made about once a second."""
+    end = time.monotonic() + seconds
+    while tree_head(client).size < size:
+        assert time.monotonic() < end, f"no tree head of {size} entries was signed"
+        time.sleep(0.1)
 
 
 def log_bytes(client) -> list:

@@ -217,6 +217,7 @@ def test_the_ledgers_tables_are_what_its_log_gives(done, tmp_path):
     """Exported, they compare equal; a row of any table that was changed is named."""
     world, _ = done
     rows = export_tables(world, tmp_path / "tables")
+    checks.wait_until_signed(world.founder, len(checks.log_bytes(world.founder)))
     folder = tmp_path / "bundle"  # of a log that has at least as many entries
     export.export(world.founder, world.slug, folder)
     key = world.server.log_key
