@@ -189,13 +189,14 @@ PeerRun RunArrays(const Peer& peer, pg::Database& db, const Picker& picker, int 
             credits.push_back(credit + 1);
           }
           const absl::Time begin = absl::Now();
-          Require(db.Transact(absl::Minutes(1),
-                              [&](pg::Transaction& tx) {
-                                return tx.Exec("SELECT post_all($1, $2, $3, 1)", transfers, debits,
-                                               credits)
-                                    .status();
-                              }),
-                  "the row-lock function");
+          const absl::Status status =
+              db.Transact(absl::Minutes(1), [&](pg::Transaction& tx) {
+                return tx.Exec("SELECT post_all($1, $2, $3, 1)", transfers, debits, credits)
+                    .status();
+              });
+          // On few accounts rows grow so many versions that a call may not come to its end.
+          if (absl::IsDeadlineExceeded(status)) continue;
+          Require(status, "the row-lock function");
           std::lock_guard lock(mutex);
           run.measured.transfers += batch;
           run.measured.latencies.Add(absl::Now() - begin);
