@@ -30,7 +30,8 @@ class Auditing {
   absl::StatusOr<Audit> Run() {
     ASSIGN_OR_RETURN(state_, ReadTreeState(tx_));
     RETURN_IF_ERROR(WatchHeads());
-    ASSIGN_OR_RETURN(Reader<replay::TableRow> history, ReadHistory(tx_));
+    ASSIGN_OR_RETURN(Reader<replay::TableRow> history,
+                     Reader<replay::TableRow>::Open(tx_, kHistory));
     history_.emplace(std::move(history));
     ASSIGN_OR_RETURN(next_history_, history_->Next());
     RETURN_IF_ERROR(ReadLeaves());
@@ -64,7 +65,7 @@ class Auditing {
   }
 
   absl::Status WatchHeads() {
-    ASSIGN_OR_RETURN(Reader<TreeHead> heads, ReadTreeHeads(tx_));
+    ASSIGN_OR_RETURN(Reader<TreeHead> heads, Reader<TreeHead>::Open(tx_, kTreeHeads));
     while (true) {
       ASSIGN_OR_RETURN(const std::optional<TreeHead> head, heads.Next());
       if (!head) break;
@@ -91,7 +92,7 @@ class Auditing {
   }
 
   absl::Status ReadLeaves() {
-    ASSIGN_OR_RETURN(Reader<Chunk> chunks, ReadChunks(tx_));
+    ASSIGN_OR_RETURN(Reader<Chunk> chunks, Reader<Chunk>::Open(tx_, kLeafChunks));
     while (true) {
       ASSIGN_OR_RETURN(const std::optional<Chunk> chunk, chunks.Next());
       if (!chunk) return absl::OkStatus();
@@ -247,9 +248,10 @@ class Auditing {
   // The tables that say how things stand now.
   absl::Status CheckState() {
     if (next_history_) Need(books_.Check(*next_history_));
-    for (const auto open : kStateTables) {
+    for (const Table<replay::TableRow>& table : StateTables()) {
       if (!comparing_) return absl::OkStatus();
-      ASSIGN_OR_RETURN(Reader<replay::TableRow> rows, open(tx_));
+      ASSIGN_OR_RETURN(Reader<replay::TableRow> rows,
+                       Reader<replay::TableRow>::Open(tx_, table));
       while (comparing_) {
         ASSIGN_OR_RETURN(const std::optional<replay::TableRow> row, rows.Next());
         if (!row) break;
@@ -277,7 +279,8 @@ class Auditing {
   }
 
   absl::Status CheckDocuments() {
-    ASSIGN_OR_RETURN(Reader<StoredDocument> documents, ReadDocuments(tx_));
+    ASSIGN_OR_RETURN(Reader<StoredDocument> documents,
+                     Reader<StoredDocument>::Open(tx_, kDocuments));
     while (true) {
       ASSIGN_OR_RETURN(const std::optional<StoredDocument> stored, documents.Next());
       if (!stored) return absl::OkStatus();
@@ -321,16 +324,16 @@ absl::Status ExportTables(pg::Transaction& tx,
                           const std::function<absl::Status(const std::string& line)>& write) {
   ASSIGN_OR_RETURN(const TreeState state, ReadTreeState(tx));
   RETURN_IF_ERROR(write(replay::ToLine(replay::LogRow{state.size, state.root.ToString()})));
-  const auto write_all = [&](absl::StatusOr<Reader<replay::TableRow>> rows) -> absl::Status {
-    RETURN_IF_ERROR(rows.status());
+  const auto write_all = [&](const Table<replay::TableRow>& table) -> absl::Status {
+    ASSIGN_OR_RETURN(Reader<replay::TableRow> rows, Reader<replay::TableRow>::Open(tx, table));
     while (true) {
-      ASSIGN_OR_RETURN(const std::optional<replay::TableRow> row, rows->Next());
+      ASSIGN_OR_RETURN(const std::optional<replay::TableRow> row, rows.Next());
       if (!row) return absl::OkStatus();
       RETURN_IF_ERROR(write(replay::ToLine(*row)));
     }
   };
-  RETURN_IF_ERROR(write_all(ReadHistory(tx)));
-  for (const auto open : kStateTables) RETURN_IF_ERROR(write_all(open(tx)));
+  RETURN_IF_ERROR(write_all(kHistory));
+  for (const Table<replay::TableRow>& table : StateTables()) RETURN_IF_ERROR(write_all(table));
   return absl::OkStatus();
 }
 

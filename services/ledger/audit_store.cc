@@ -90,18 +90,77 @@ TableRow ToParameter(const pg::Row& row) {
                               row.Get<int64_t>(2)};
 }
 
+constexpr Table<TableRow> kStateTables[] = {
+    {"audit_accounts",
+     "SELECT id, owner, type, asset, floor, status, version, opened_us, opened_index FROM "
+     "accounts ORDER BY id",
+     ToAccount},
+    {"audit_holds",
+     "SELECT id, debit, credit, amount, kind, opened_us, expires_us, state, posted, owner, "
+     "mandate FROM holds ORDER BY id",
+     ToHold},
+    {"audit_corrections",
+     "SELECT transfer, corrected FROM corrections ORDER BY transfer",
+     ToCorrection},
+    {"audit_spent", "SELECT key, asset, day, amount FROM spent ORDER BY key, asset, day", ToSpent},
+    {"audit_network", "SELECT network FROM authority_state", ToNetwork},
+    {"audit_principals",
+     "SELECT principal, registered_by, kyc_level, kyc_expires_us, kyc_event FROM "
+     "authority_principals ORDER BY principal",
+     ToPrincipal},
+    {"audit_paused",
+     "SELECT agent, log_index FROM authority_paused_agents ORDER BY agent",
+     ToPaused},
+    {"audit_mandates",
+     "SELECT mandate, event_id, cooperative, principal, agent, actions, not_before_us, "
+     "expires_us, budget_day, budget_total, counterparties, revoked FROM authority_mandates ORDER "
+     "BY mandate",
+     ToMandateRow},
+    {"audit_left",
+     "SELECT cooperative, principal, log_index FROM authority_left ORDER BY cooperative, principal",
+     ToLeft},
+    {"audit_parameters",
+     "SELECT name, value, log_index FROM authority_parameters ORDER BY name",
+     ToParameter},
+};
+
 }  // namespace
 
+const Table<Chunk> kLeafChunks = {
+    "audit_chunks",
+    "SELECT first_index, count, posted_us, leaves FROM leaf_chunks ORDER BY first_index",
+    ToChunk};
+const Table<TreeHead> kTreeHeads = {
+    "audit_heads",
+    "SELECT size, root, note, signed_us FROM tree_heads ORDER BY size",
+    ToHead};
+const Table<StoredDocument> kDocuments = {
+    "audit_documents",
+    "SELECT document_sha256, type, body, public_key, signature FROM documents ORDER BY "
+    "document_sha256",
+    ToDocument};
+const Table<TableRow> kHistory = {
+    "audit_history",
+    "SELECT account, log_index, debits, credits, held, transfers, indexes FROM account_history "
+    "ORDER BY log_index, account",
+    ToHistory};
+
+absl::Span<const Table<TableRow>> StateTables() { return kStateTables; }
+
 template <typename Row>
-absl::StatusOr<Reader<Row>> Reader<Row>::Open(pg::Transaction& tx, const char* name,
-                                              const char* query, Convert convert) {
+absl::StatusOr<Reader<Row>> Reader<Row>::Open(pg::Transaction& tx, const Table<Row>& table) {
   static constexpr char kOpen[] = "SELECT 1 FROM pg_cursors WHERE name = $1";
-  ASSIGN_OR_RETURN(const pg::Rows open, tx.Exec(kOpen, name));
-  if (!open.empty()) RETURN_IF_ERROR(tx.ExecScript(absl::StrCat("CLOSE ", name)));
-  RETURN_IF_ERROR(
-      tx.ExecScript(absl::StrCat("DECLARE ", name, " NO SCROLL CURSOR FOR ", query)));
-  return Reader(tx, absl::StrCat("FETCH FORWARD 500 FROM ", name), convert);
+  ASSIGN_OR_RETURN(const pg::Rows open, tx.Exec(kOpen, table.cursor));
+  if (!open.empty()) RETURN_IF_ERROR(tx.ExecScript(absl::StrCat("CLOSE ", table.cursor)));
+  RETURN_IF_ERROR(tx.ExecScript(
+      absl::StrCat("DECLARE ", table.cursor, " NO SCROLL CURSOR FOR ", table.query)));
+  return Reader(tx, table);
 }
+
+template <typename Row>
+Reader<Row>::Reader(pg::Transaction& tx, const Table<Row>& table)
+    : tx_(&tx), fetch_(absl::StrCat("FETCH FORWARD 500 FROM ", table.cursor)),
+      convert_(table.convert) {}
 
 template <typename Row>
 absl::StatusOr<std::optional<Row>> Reader<Row>::Next() {
@@ -117,105 +176,6 @@ template class Reader<Chunk>;
 template class Reader<TreeHead>;
 template class Reader<StoredDocument>;
 template class Reader<TableRow>;
-
-absl::StatusOr<Reader<Chunk>> ReadChunks(pg::Transaction& tx) {
-  return Reader<Chunk>::Open(tx, "audit_chunks",
-                             "SELECT first_index, count, posted_us, leaves FROM leaf_chunks "
-                             "ORDER BY first_index",
-                             ToChunk);
-}
-
-absl::StatusOr<Reader<TreeHead>> ReadTreeHeads(pg::Transaction& tx) {
-  return Reader<TreeHead>::Open(
-      tx, "audit_heads", "SELECT size, root, note, signed_us FROM tree_heads ORDER BY size",
-      ToHead);
-}
-
-absl::StatusOr<Reader<StoredDocument>> ReadDocuments(pg::Transaction& tx) {
-  return Reader<StoredDocument>::Open(tx, "audit_documents",
-                                      "SELECT document_sha256, type, body, public_key, signature "
-                                      "FROM documents ORDER BY document_sha256",
-                                      ToDocument);
-}
-
-absl::StatusOr<Reader<TableRow>> ReadHistory(pg::Transaction& tx) {
-  return Reader<TableRow>::Open(
-      tx, "audit_history",
-      "SELECT account, log_index, debits, credits, held, transfers, indexes FROM account_history "
-      "ORDER BY log_index, account",
-      ToHistory);
-}
-
-absl::StatusOr<Reader<TableRow>> ReadAccounts(pg::Transaction& tx) {
-  return Reader<TableRow>::Open(
-      tx, "audit_accounts",
-      "SELECT id, owner, type, asset, floor, status, version, opened_us, opened_index "
-      "FROM accounts ORDER BY id",
-      ToAccount);
-}
-
-absl::StatusOr<Reader<TableRow>> ReadHolds(pg::Transaction& tx) {
-  return Reader<TableRow>::Open(
-      tx, "audit_holds",
-      "SELECT id, debit, credit, amount, kind, opened_us, expires_us, state, posted, owner, "
-      "mandate FROM holds ORDER BY id",
-      ToHold);
-}
-
-absl::StatusOr<Reader<TableRow>> ReadCorrections(pg::Transaction& tx) {
-  return Reader<TableRow>::Open(tx, "audit_corrections",
-                                "SELECT transfer, corrected FROM corrections ORDER BY transfer",
-                                ToCorrection);
-}
-
-absl::StatusOr<Reader<TableRow>> ReadSpent(pg::Transaction& tx) {
-  return Reader<TableRow>::Open(tx, "audit_spent",
-                                "SELECT key, asset, day, amount FROM spent "
-                                "ORDER BY key, asset, day",
-                                ToSpent);
-}
-
-absl::StatusOr<Reader<TableRow>> ReadNetwork(pg::Transaction& tx) {
-  return Reader<TableRow>::Open(tx, "audit_network", "SELECT network FROM authority_state",
-                                ToNetwork);
-}
-
-absl::StatusOr<Reader<TableRow>> ReadPrincipals(pg::Transaction& tx) {
-  return Reader<TableRow>::Open(tx, "audit_principals",
-                                "SELECT principal, registered_by, kyc_level, kyc_expires_us, "
-                                "kyc_event FROM authority_principals ORDER BY principal",
-                                ToPrincipal);
-}
-
-absl::StatusOr<Reader<TableRow>> ReadPausedAgents(pg::Transaction& tx) {
-  return Reader<TableRow>::Open(tx, "audit_paused",
-                                "SELECT agent, log_index FROM authority_paused_agents "
-                                "ORDER BY agent",
-                                ToPaused);
-}
-
-absl::StatusOr<Reader<TableRow>> ReadMandates(pg::Transaction& tx) {
-  return Reader<TableRow>::Open(
-      tx, "audit_mandates",
-      "SELECT mandate, event_id, cooperative, principal, agent, actions, not_before_us, "
-      "expires_us, budget_day, budget_total, counterparties, revoked FROM authority_mandates "
-      "ORDER BY mandate",
-      ToMandateRow);
-}
-
-absl::StatusOr<Reader<TableRow>> ReadLeft(pg::Transaction& tx) {
-  return Reader<TableRow>::Open(tx, "audit_left",
-                                "SELECT cooperative, principal, log_index FROM authority_left "
-                                "ORDER BY cooperative, principal",
-                                ToLeft);
-}
-
-absl::StatusOr<Reader<TableRow>> ReadParameters(pg::Transaction& tx) {
-  return Reader<TableRow>::Open(tx, "audit_parameters",
-                                "SELECT name, value, log_index FROM authority_parameters "
-                                "ORDER BY name",
-                                ToParameter);
-}
 
 constexpr char kFindTile[] = "SELECT hashes, root FROM tiles WHERE level = $1 AND index = $2";
 

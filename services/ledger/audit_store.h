@@ -2,12 +2,13 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "libs/crypto/signed_document.h"
 #include "libs/pg/transaction.h"
 #include "libs/replay/table_rows.h"
@@ -24,53 +25,44 @@ struct Chunk {
   std::string leaves;
 };
 
-// A table in order, some rows at a time; one at once of each name. Nothing after the last row.
-template <typename Row>
-class Reader {
- public:
-  using Convert = Row (*)(const pg::Row&);
-  // `name` and `query` are constants of the code.
-  // A reader of this name that was opened before in the transaction ends.
-  static absl::StatusOr<Reader> Open(pg::Transaction& tx, const char* name, const char* query,
-                                     Convert convert);
-  absl::StatusOr<std::optional<Row>> Next();
-
- private:
-  Reader(pg::Transaction& tx, std::string fetch, Convert convert)
-      : tx_(&tx), fetch_(std::move(fetch)), convert_(convert) {}
-  pg::Transaction* tx_;
-  std::string fetch_;
-  Convert convert_;
-  std::optional<pg::Rows> rows_;
-  size_t at_ = 0;
-};
-
-absl::StatusOr<Reader<Chunk>> ReadChunks(pg::Transaction& tx);
-absl::StatusOr<Reader<TreeHead>> ReadTreeHeads(pg::Transaction& tx);  // by size
 // With the digest that they are stored under.
 struct StoredDocument {
   crypto::Digest digest;
   crypto::SignedDocument document;
 };
-absl::StatusOr<Reader<StoredDocument>> ReadDocuments(pg::Transaction& tx);
-// By log index and account.
-absl::StatusOr<Reader<replay::TableRow>> ReadHistory(pg::Transaction& tx);
-// Each by its key.
-absl::StatusOr<Reader<replay::TableRow>> ReadAccounts(pg::Transaction& tx);
-absl::StatusOr<Reader<replay::TableRow>> ReadHolds(pg::Transaction& tx);
-absl::StatusOr<Reader<replay::TableRow>> ReadCorrections(pg::Transaction& tx);
-absl::StatusOr<Reader<replay::TableRow>> ReadSpent(pg::Transaction& tx);
-absl::StatusOr<Reader<replay::TableRow>> ReadNetwork(pg::Transaction& tx);
-absl::StatusOr<Reader<replay::TableRow>> ReadPrincipals(pg::Transaction& tx);
-absl::StatusOr<Reader<replay::TableRow>> ReadPausedAgents(pg::Transaction& tx);
-absl::StatusOr<Reader<replay::TableRow>> ReadMandates(pg::Transaction& tx);
-absl::StatusOr<Reader<replay::TableRow>> ReadLeft(pg::Transaction& tx);
-absl::StatusOr<Reader<replay::TableRow>> ReadParameters(pg::Transaction& tx);
 
-// The tables that say how things stand at the end of the log, in the order of the export.
-inline constexpr absl::StatusOr<Reader<replay::TableRow>> (*kStateTables[])(pg::Transaction& tx) =
-    {ReadAccounts,   ReadHolds,        ReadCorrections, ReadSpent, ReadNetwork,
-     ReadPrincipals, ReadPausedAgents, ReadMandates,    ReadLeft,  ReadParameters};
+// A table in its order and how a row of it is read. All are constants of the code.
+template <typename Row>
+struct Table {
+  const char* cursor;  // other tables have others
+  const char* query;
+  Row (*convert)(const pg::Row&);
+};
+
+extern const Table<Chunk> kLeafChunks;
+extern const Table<TreeHead> kTreeHeads;  // by size
+extern const Table<StoredDocument> kDocuments;
+extern const Table<replay::TableRow> kHistory;  // by log index and account
+// The tables that say how things stand at the end of the log, each by its key, in the order of the
+// export.
+absl::Span<const Table<replay::TableRow>> StateTables();
+
+// A table, some rows at a time. Nothing after the last row.
+template <typename Row>
+class Reader {
+ public:
+  // A reader of this table that was opened before in the transaction ends.
+  static absl::StatusOr<Reader> Open(pg::Transaction& tx, const Table<Row>& table);
+  absl::StatusOr<std::optional<Row>> Next();
+
+ private:
+  Reader(pg::Transaction& tx, const Table<Row>& table);
+  pg::Transaction* tx_;
+  std::string fetch_;
+  Row (*convert_)(const pg::Row&);
+  std::optional<pg::Rows> rows_;
+  size_t at_ = 0;
+};
 
 absl::StatusOr<std::optional<Tile>> FindTile(pg::Transaction& tx, int level, int64_t index);
 struct Counts {

@@ -153,7 +153,7 @@ constexpr char kSetTree[] =
 absl::Status RebuildTree(pg::Transaction& tx) {
   TreeEnd end;
   std::vector<Tile> tiles;
-  ASSIGN_OR_RETURN(Reader<Chunk> chunks, ReadChunks(tx));
+  ASSIGN_OR_RETURN(Reader<Chunk> chunks, Reader<Chunk>::Open(tx, kLeafChunks));
   while (true) {
     ASSIGN_OR_RETURN(const std::optional<Chunk> chunk, chunks.Next());
     if (!chunk) break;
