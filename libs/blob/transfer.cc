@@ -172,7 +172,7 @@ absl::StatusOr<crypto::Digest> UploadBytes(const BlobCalls& calls, absl::string_
       offset += piece.size();
     }
     writer->WritesDone();
-    last = rpc::FromGrpc(writer->Finish());
+    last = rpc::FromAnswer(writer->Finish());
     if (last.ok() && result.complete()) return digest;
     if (!last.ok() && !absl::IsUnavailable(last) && ReasonOf(last) != "UPLOAD_OFFSET") return last;
   }
@@ -191,16 +191,14 @@ absl::StatusOr<std::string> DownloadBytes(const BlobCalls& calls, const crypto::
     calls.prepare(context);
     const auto reader = calls.download(&context, request);
     v1::BlobChunk chunk;
-    int64_t size = -1;
     while (reader->Read(&chunk)) {
       if (bytes.size() + chunk.data().size() > bytes_max) {
         context.TryCancel();
         return Error("UPLOAD_TOO_LARGE", absl::StrCat("the blob exceeds ", bytes_max, " bytes"));
       }
-      size = chunk.size_bytes();
       bytes += chunk.data();
     }
-    last = rpc::FromGrpc(reader->Finish());
+    last = rpc::FromAnswer(reader->Finish());
     if (last.ok()) {
       if (crypto::Sha256(bytes) == digest) return bytes;
       return Error("DIGEST_MISMATCH", "the bytes received are not those asked for");

@@ -125,11 +125,7 @@ absl::Status Outgoing::Attempts(
   for (int i = 1;; ++i) {
     grpc::ClientContext context;
     Prepare(context, bounded);
-    absl::Status status = FromGrpc(attempt(context));
-    // Nobody here cancels: gRPC's server does that, as it stops, to calls that it has not begun.
-    if (absl::IsCancelled(status) && ReasonOf(status).empty()) {
-      status = absl::UnavailableError("the server stopped");
-    }
+    absl::Status status = FromAnswer(attempt(context));
     if (status.ok() || status.code() != absl::StatusCode::kUnavailable) return status;
     if (!options.idempotent || i == kAttemptsMax) return status;
     absl::Duration wait = std::min(RetryAfterOf(status).value_or(backoff), kBackoffMax);

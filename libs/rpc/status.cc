@@ -137,4 +137,12 @@ absl::Status FromGrpc(const grpc::Status& status) {
   return error;
 }
 
+absl::Status FromAnswer(const grpc::Status& status) {
+  absl::Status answer = FromGrpc(status);
+  if (absl::IsCancelled(answer) && ReasonOf(answer).empty()) {
+    return absl::UnavailableError("the server stopped");
+  }
+  return answer;
+}
+
 }  // namespace rochdale::rpc

@@ -29,4 +29,9 @@ grpc::Status ToGrpc(const absl::Status& status);
 // field violations and retry delay come back. Anything else keeps code and message.
 absl::Status FromGrpc(const grpc::Status& status);
 
+// FromGrpc for a call that nobody here cancelled: CANCELLED without a reason is then gRPC's server,
+// which does that, as it stops, to calls that it has not begun. It becomes UNAVAILABLE, without a
+// reason like a connection that broke.
+absl::Status FromAnswer(const grpc::Status& status);
+
 }  // namespace rochdale::rpc

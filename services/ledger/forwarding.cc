@@ -61,11 +61,9 @@ absl::Status Forwarding::CheckHere(absl::Time deadline) {
 }
 
 absl::Status Forwarding::Understood(const grpc::Status& status) {
-  absl::Status understood = rpc::FromGrpc(status);
-  // The connection's own words name addresses; and a server that stops cancels what it has not
-  // begun, which nobody here asked for.
-  const bool gone = absl::IsUnavailable(understood) || absl::IsCancelled(understood);
-  if (gone && ReasonOf(understood).empty()) {
+  absl::Status understood = rpc::FromAnswer(status);
+  // The connection's own words name addresses.
+  if (absl::IsUnavailable(understood) && ReasonOf(understood).empty()) {
     return RetryableError("UNAVAILABLE", "the replica that writes does not answer", kTryAgain);
   }
   return understood;

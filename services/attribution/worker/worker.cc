@@ -126,7 +126,7 @@ class Session {
                     const Request& request, Response* response) {
     grpc::ClientContext context;
     Prepare(context, kCallTimeout);
-    return rpc::FromGrpc((stub_.*method)(&context, request, response));
+    return rpc::FromAnswer((stub_.*method)(&context, request, response));
   }
 
   // Every call may be repeated: each names its shard and epoch, or its request.

@@ -100,6 +100,17 @@ TEST_CASE("statuses without a reason get a general one, or hide", "[rpc]") {
   }
 }
 
+TEST_CASE("a call that the stopping server cancelled was not answered", "[rpc]") {
+  const grpc::Status stopped(grpc::StatusCode::CANCELLED, "CANCELLED");
+  CHECK(FromGrpc(stopped).code() == absl::StatusCode::kCancelled);
+  CHECK(FromAnswer(stopped).code() == absl::StatusCode::kUnavailable);
+  CHECK(ReasonOf(FromAnswer(stopped)).empty());
+  // What the service itself said stays.
+  const absl::Status said = Error("CANCELLED", "the caller cancelled the call");
+  CHECK(FromAnswer(ToGrpc(said)) == said);
+  CHECK(FromAnswer(grpc::Status::OK).ok());
+}
+
 TEST_CASE("foreign details are not trusted", "[rpc]") {
   auto wire = [](grpc::StatusCode code, const std::string& reason, const std::string& domain) {
     google::rpc::Status status;
