@@ -74,57 +74,21 @@ void CheckCount(int count, int max, absl::string_view field, FieldErrors& errors
   if (count < 1 || count > max) errors.Add(field, absl::StrCat("must be 1 to ", max));
 }
 
-Account ParseAccount(const v1::Account& wire, const std::string& field, const Caller& caller,
-                     FieldErrors& errors) {
+Account ParseAccount(const v1::Account& wire, const Caller& caller, ItemErrors errors) {
   Account account;
-  ParseId(wire.account_id(), absl::StrCat(field, ".account_id"), errors, account.id.value);
-  ParseId(wire.owner_id(), absl::StrCat(field, ".owner_id"), errors, account.owner);
-  if (IsKept(caller, account.id.value)) errors.Add(absl::StrCat(field, ".account_id"), kIdKept);
+  ParseId(wire.account_id(), "account_id", errors, account.id.value);
+  ParseId(wire.owner_id(), "owner_id", errors, account.owner);
+  if (IsKept(caller, account.id.value)) errors.Add("account_id", kIdKept);
   if (wire.type() < v1::ACCOUNT_TYPE_PERSON || wire.type() > v1::ACCOUNT_TYPE_SYSTEM) {
-    errors.Add(absl::StrCat(field, ".type"), "must be a type of account");
+    errors.Add("type", "must be a type of account");
   }
-  if (!IsAsset(wire.asset())) {
-    errors.Add(absl::StrCat(field, ".asset"), "must be 1 to 16 of a-z, 0-9 and -");
-  }
-  if (!IsLabel(wire.label())) {
-    errors.Add(absl::StrCat(field, ".label"), "must be at most 64 of a-z, 0-9 and ._-");
-  }
+  if (!IsAsset(wire.asset())) errors.Add("asset", "must be 1 to 16 of a-z, 0-9 and -");
+  if (!IsLabel(wire.label())) errors.Add("label", "must be at most 64 of a-z, 0-9 and ._-");
   account.type = static_cast<AccountType>(wire.type());
   account.asset = wire.asset();
   account.label = wire.label();
   account.floor = wire.unlimited() ? std::nullopt : std::optional<int64_t>(wire.floor_micro());
   return account;
-}
-
-// Errors of the fields of one item of a list. Names are built for what is wrong only: most items
-// are right, and there are thousands.
-class ItemErrors {
- public:
-  ItemErrors(absl::string_view list, int index, FieldErrors& errors)
-      : list_(list), index_(index), errors_(errors) {}
-
-  void Add(absl::string_view field, absl::string_view description) {
-    errors_.Add(absl::StrCat(list_, "[", index_, "].", field), description);
-  }
-  // Of the item as a whole.
-  void Add(absl::string_view description) {
-    errors_.Add(absl::StrCat(list_, "[", index_, "]"), description);
-  }
-
- private:
-  const absl::string_view list_;
-  const int index_;
-  FieldErrors& errors_;
-};
-
-void ParseItemId(absl::string_view text, absl::string_view field, ItemErrors& errors, Uuid& id) {
-  if (!TakeId(text, id)) errors.Add(field, kIdWanted);
-}
-
-// An id that may be left out.
-void ParseOptionalId(absl::string_view text, absl::string_view field, ItemErrors& errors,
-                     Uuid& id) {
-  if (!text.empty()) ParseItemId(text, field, errors, id);
 }
 
 // How the transfer moves: at once, as a hold, or ending one.
@@ -136,9 +100,11 @@ void ParsePhase(const v1::Transfer& wire, ItemErrors& errors, Transfer& transfer
   transfer.phase = static_cast<TransferPhase>(wire.phase());
   const bool ends =
       transfer.phase == TransferPhase::kPost || transfer.phase == TransferPhase::kVoid;
-  const auto parse_account = ends ? ParseOptionalId : ParseItemId;
-  parse_account(wire.debit_account_id(), "debit_account_id", errors, transfer.debit.value);
-  parse_account(wire.credit_account_id(), "credit_account_id", errors, transfer.credit.value);
+  const auto parse_account = [&](absl::string_view text, absl::string_view field, Uuid& id) {
+    if (!ends || !text.empty()) ParseId(text, field, errors, id);
+  };
+  parse_account(wire.debit_account_id(), "debit_account_id", transfer.debit.value);
+  parse_account(wire.credit_account_id(), "credit_account_id", transfer.credit.value);
   if (wire.amount_micro() < (ends ? 0 : 1)) {
     errors.Add("amount_micro", ends ? "must be at least 0" : "must be at least 1");
   }
@@ -147,7 +113,7 @@ void ParsePhase(const v1::Transfer& wire, ItemErrors& errors, Transfer& transfer
     errors.Add("kind", "must be a kind of transfer");
   }
   if (ends) {
-    ParseItemId(wire.pending_id(), "pending_id", errors, transfer.pending.value);
+    ParseId(wire.pending_id(), "pending_id", errors, transfer.pending.value);
   } else if (!wire.pending_id().empty()) {
     errors.Add("pending_id", "is for POST and VOID only");
   }
@@ -157,15 +123,16 @@ void ParsePhase(const v1::Transfer& wire, ItemErrors& errors, Transfer& transfer
                                   : "is for PENDING only");
   }
   if (wire.balancing() && ends) errors.Add("balancing", "is not for POST and VOID");
-  ParseOptionalId(wire.corrects(), "corrects", errors, transfer.corrects.value);
-  if (!wire.corrects().empty() && (wire.balancing() || wire.phase() != 0)) {
+  if (wire.corrects().empty()) return;
+  ParseId(wire.corrects(), "corrects", errors, transfer.corrects.value);
+  if (wire.balancing() || wire.phase() != 0) {
     errors.Add("corrects", "is for transfers that move their amount at once");
   }
 }
 
 Transfer ParseTransfer(const v1::Transfer& wire, const Caller& caller, ItemErrors errors) {
   Transfer transfer;
-  ParseItemId(wire.transfer_id(), "transfer_id", errors, transfer.id.value);
+  ParseId(wire.transfer_id(), "transfer_id", errors, transfer.id.value);
   transfer.event_id = PostedEvent(transfer.id);
   if (IsKept(caller, transfer.id.value)) errors.Add("transfer_id", kIdKept);
   ParsePhase(wire, errors, transfer);
@@ -174,7 +141,7 @@ Transfer ParseTransfer(const v1::Transfer& wire, const Caller& caller, ItemError
     errors.Add("reference", "must be at most 64 printable ASCII characters");
   }
   if (caller.is_service) {
-    ParseItemId(wire.authorised_by().event_id(), "authorised_by.event_id", errors,
+    ParseId(wire.authorised_by().event_id(), "authorised_by.event_id", errors,
                 transfer.authorised_by.value);
   } else if (wire.has_authorised_by()) {
     errors.Add("authorised_by", "is the server's to set");
@@ -217,15 +184,8 @@ absl::StatusOr<PostTransfers> ParseOrder(const v1::PostTransfersRequest& request
   PostTransfers post;
   ASSIGN_OR_RETURN(post.order, rpc::FromProto(request.order()));
   ASSIGN_OR_RETURN(const v1::TransferOrder order,
-                   rpc::ParseDocument<v1::TransferOrder>(*post.order));
-  if (post.order->public_key != identity.public_key) {
-    return Error("SIGNATURE_INVALID", "the order is signed by another key than the call");
-  }
+                   ParseOwnOrder<v1::TransferOrder>(*post.order, identity, now, errors));
   post.transfers = ParseTransfers(order.transfers(), "order.transfers", CallerOf(identity), errors);
-  const absl::Duration age = now - absl::FromUnixMicros(order.signed_time_us());
-  if (age > kOrderAgeMax || age < -kOrderAgeMax) {
-    errors.Add("order.signed_time_us", "must be within 15 minutes of the server's clock");
-  }
   RETURN_IF_ERROR(errors.ToStatus());
   return post;
 }
@@ -262,6 +222,30 @@ void ParseId(absl::string_view text, absl::string_view field, FieldErrors& error
   if (!TakeId(text, id)) errors.Add(field, kIdWanted);
 }
 
+void ItemErrors::Add(absl::string_view field, absl::string_view description) {
+  errors_.Add(absl::StrCat(list_, "[", index_, "].", field), description);
+}
+
+void ItemErrors::Add(absl::string_view description) {
+  errors_.Add(absl::StrCat(list_, "[", index_, "]"), description);
+}
+
+void ParseId(absl::string_view text, absl::string_view field, ItemErrors& errors, Uuid& id) {
+  if (!TakeId(text, id)) errors.Add(field, kIdWanted);
+}
+
+absl::Status CheckOwn(const crypto::SignedDocument& document, const rpc::Identity& identity) {
+  if (document.public_key == identity.public_key) return absl::OkStatus();
+  return Error("SIGNATURE_INVALID", "the order is signed by another key than the call");
+}
+
+void CheckSignedTime(int64_t signed_time_us, absl::Time now, FieldErrors& errors) {
+  const absl::Duration age = now - absl::FromUnixMicros(signed_time_us);
+  if (age > kOrderAgeMax || age < -kOrderAgeMax) {
+    errors.Add("order.signed_time_us", "must be within 15 minutes of the server's clock");
+  }
+}
+
 absl::StatusOr<Uuid> ParseOnlyId(absl::string_view text, absl::string_view field) {
   FieldErrors errors;
   Uuid id;
@@ -279,7 +263,7 @@ absl::StatusOr<OpenAccounts> ParseOpenAccounts(const v1::OpenAccountsRequest& re
   CheckCount(request.accounts_size(), kItemsMax, "accounts", errors);
   for (int i = 0; i < request.accounts_size() && i < kItemsMax; ++i) {
     open.accounts.push_back(
-        ParseAccount(request.accounts(i), absl::StrCat("accounts[", i, "]"), caller, errors));
+        ParseAccount(request.accounts(i), caller, ItemErrors("accounts", i, errors)));
   }
   // A principal's account rests on its registration, which the writer finds in the log.
   if (caller.is_service) {

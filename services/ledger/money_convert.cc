@@ -14,26 +14,8 @@
 namespace rochdale::ledger {
 namespace {
 
-constexpr absl::Duration kOrderAgeMax = absl::Minutes(15);
-
 static_assert(static_cast<int>(HoldState::kOpen) == v1::HOLD_STATE_OPEN);
 static_assert(static_cast<int>(HoldState::kExpired) == v1::HOLD_STATE_EXPIRED);
-
-// The body of a document that the caller itself signed, just now.
-template <typename Order>
-absl::StatusOr<Order> ParseOwnOrder(const crypto::SignedDocument& document,
-                                    const rpc::Identity& identity, absl::Time now,
-                                    FieldErrors& errors) {
-  ASSIGN_OR_RETURN(Order order, rpc::ParseDocument<Order>(document));
-  if (document.public_key != identity.public_key) {
-    return Error("SIGNATURE_INVALID", "the order is signed by another key than the call");
-  }
-  const absl::Duration age = now - absl::FromUnixMicros(order.signed_time_us());
-  if (age > kOrderAgeMax || age < -kOrderAgeMax) {
-    errors.Add("order.signed_time_us", "must be within 15 minutes of the server's clock");
-  }
-  return order;
-}
 
 absl::StatusOr<ChangeAccount> ParseAccountOrder(const v1::ChangeAccountRequest& request,
                                                 const rpc::Identity& identity, absl::Time now) {
@@ -108,12 +90,12 @@ absl::StatusOr<ComputeDeposits> ParseComputeDeposits(
     errors.Add("deposits", absl::StrCat("must be 1 to ", kComputeDepositsMax));
   }
   for (int i = 0; i < count && i < kComputeDepositsMax; ++i) {
-    const std::string field = absl::StrCat("deposits[", i, "]");
+    ItemErrors item("deposits", i, errors);
     ComputeDeposit deposit;
-    ParseId(request.deposits(i).metered_event_id(), absl::StrCat(field, ".metered_event_id"),
-            errors, deposit.metered.value);
-    ParseId(request.deposits(i).credit_account_id(), absl::StrCat(field, ".credit_account_id"),
-            errors, deposit.credit.value);
+    ParseId(request.deposits(i).metered_event_id(), "metered_event_id", item,
+            deposit.metered.value);
+    ParseId(request.deposits(i).credit_account_id(), "credit_account_id", item,
+            deposit.credit.value);
     wanted.deposits.push_back(deposit);
   }
   RETURN_IF_ERROR(errors.ToStatus());
