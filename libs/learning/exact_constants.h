@@ -1,5 +1,5 @@
-// The constants of exact_math.h, for every place that computes with them. Internal to
-// libs/learning.
+// The constants and the rounding of exact_math.h, for every place that computes with them. Internal
+// to libs/learning.
 #pragma once
 
 namespace rochdale::learning::exact {
@@ -21,5 +21,11 @@ inline constexpr double kExpCoefficients[14] = {
 inline constexpr double kLogCoefficients[11] = {2.0,      2.0 / 3,  2.0 / 5,  2.0 / 7,
                                                 2.0 / 9,  2.0 / 11, 2.0 / 13, 2.0 / 15,
                                                 2.0 / 17, 2.0 / 19, 2.0 / 21};
+
+// To a multiple of 2^-16, half to even: what activations are stored in. |value| < 2^34.
+[[gnu::always_inline]] inline double RoundActivation(double value) {
+  constexpr double kShift = 0x1.8p+36;  // its last bit is 2^-16
+  return (value + kShift) - kShift;
+}
 
 }  // namespace rochdale::learning::exact

@@ -73,7 +73,7 @@ class ExactConvnet final : public ExactNetwork {
       linear_.Run(layer, parameters, input, rows_, out);
     }
     if (stage + 1 == Stages()) return std::nullopt;  // logits are not rounded
-    const double largest = kernels::Activate(out.data(), out.size(), out.data());
+    const double largest = kernels::Activate(out.data(), nullptr, 1, out.size(), out.data());
     outputs_[stage + 1] = {out.data(), static_cast<int64_t>(largest * (1 << kActivationBits)),
                            kActivationBits};
     return std::nullopt;

@@ -32,7 +32,7 @@ Activations ExactForward::Activate(const LinearLayer& layer, const double* pre_a
                                    int rows, double* out) {
   Activations result;
   const double largest =
-      kernels::Activate(pre_activation, int64_t{layer.outputs} * rows, out);
+      kernels::Activate(pre_activation, nullptr, layer.outputs, rows, out);
   result.values = out;
   result.largest = static_cast<int64_t>(largest * (1 << kActivationBits));
   result.bits = kActivationBits;

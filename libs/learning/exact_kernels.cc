@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "libs/learning/exact_constants.h"
 #include "libs/learning/vector_clones.h"
 
 namespace rochdale::learning::kernels {
@@ -90,42 +91,18 @@ void AddBias(double bias, int64_t n, double* z) {
 }
 
 ROCHDALE_VECTOR_CLONES
-double Activate(const double* z, int64_t n, double* h) {
-  constexpr double kMagic = 0x1.8p+36;  // its last bit is 2^-16
-  double largest[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const double value = z[i + lane];
-      const double positive = value > 0.0 ? value : 0.0;
-      const double rounded = (positive + kMagic) - kMagic;
-      h[i + lane] = rounded;
-      largest[lane] = rounded > largest[lane] ? rounded : largest[lane];
-    }
-  }
-  for (; i < n; ++i) {
-    const double value = z[i];
-    const double positive = value > 0.0 ? value : 0.0;
-    h[i] = (positive + kMagic) - kMagic;
-    largest[0] = h[i] > largest[0] ? h[i] : largest[0];
-  }
-  return *std::max_element(largest, largest + kLanes);
-}
-
-ROCHDALE_VECTOR_CLONES
-double ActivateUnits(const double* z, const double* bias, int units, int rows, double* h) {
-  constexpr double kMagic = 0x1.8p+36;  // its last bit is 2^-16
+double Activate(const double* z, const double* bias, int units, int64_t rows, double* h) {
   double largest[kLanes] = {};
   for (int64_t unit = 0; unit < units; ++unit) {
     const double add = bias == nullptr ? 0.0 : bias[unit];
     const double* from = z + unit * rows;
     double* to = h + unit * rows;
-    int i = 0;
+    int64_t i = 0;
     for (; i + kLanes <= rows; i += kLanes) {
       for (int lane = 0; lane < kLanes; ++lane) {
         const double value = from[i + lane] + add;
         const double positive = value > 0.0 ? value : 0.0;
-        const double rounded = (positive + kMagic) - kMagic;
+        const double rounded = exact::RoundActivation(positive);
         to[i + lane] = rounded;
         largest[lane] = rounded > largest[lane] ? rounded : largest[lane];
       }
@@ -133,7 +110,7 @@ double ActivateUnits(const double* z, const double* bias, int units, int rows, d
     for (; i < rows; ++i) {
       const double value = from[i] + add;
       const double positive = value > 0.0 ? value : 0.0;
-      to[i] = (positive + kMagic) - kMagic;
+      to[i] = exact::RoundActivation(positive);
       largest[0] = to[i] > largest[0] ? to[i] : largest[0];
     }
   }

@@ -36,14 +36,10 @@ void AddScaled(float factor, const float* x, int64_t n, float* y);
 void AddBias(double bias, int64_t n, double* z);
 void AddBias(float bias, int64_t n, float* z);
 
-// h = max(0, z) rounded to 2^-16, half to even; returns the largest h. |z| < 2^34.
-// h may be z.
-double Activate(const double* z, int64_t n, double* h);
-
-// h[unit * rows + row] = max(0, z + bias[unit]), in f64 rounded as above; bias may be null. Returns
-// the largest h (f32: 0). h may be z.
-double ActivateUnits(const double* z, const double* bias, int units, int rows, double* h);
-double ActivateUnits(const float* z, const float* bias, int units, int rows, float* h);
+// h[unit * rows + row] = max(0, z + bias[unit]), in f64 rounded to 2^-16, half to even; bias may be
+// null. Returns the largest h (f32: 0). |z + bias| < 2^34; h may be z.
+double Activate(const double* z, const double* bias, int units, int64_t rows, double* h);
+double Activate(const float* z, const float* bias, int units, int64_t rows, float* h);
 
 // How many are above `bound` or below -bound.
 int64_t CountBeyond(const int32_t* units, int64_t n, int32_t bound);

@@ -1,6 +1,6 @@
 #include "libs/learning/exact_math.h"
 
-#include <cstring>
+#include <bit>
 #include <vector>
 
 #include "libs/learning/exact_constants.h"
@@ -13,43 +13,26 @@
 namespace rochdale::learning {
 namespace {
 
-using exact::kExpCoefficients;
-using exact::kExpUnderflow;
-using exact::kLn2High;
-using exact::kLn2Low;
-using exact::kLog2E;
-using exact::kLogCoefficients;
-using exact::kMagic;
-using exact::kSqrt2;
-
-template <typename To, typename From>
-inline To BitCast(From from) {
-  static_assert(sizeof(To) == sizeof(From));
-  To to;
-  std::memcpy(&to, &from, sizeof(to));
-  return to;
-}
-
 // Branch-free, so that the loops below vectorise.
 [[gnu::always_inline]] inline double Exp(double x) {
-  const double clamped = x < kExpUnderflow ? kExpUnderflow : x;
-  const double shifted = clamped * kLog2E + kMagic;  // its low bits hold k
-  const double k = shifted - kMagic;
-  const double r = (clamped - k * kLn2High) - k * kLn2Low;
-  double p = kExpCoefficients[13];
+  const double clamped = x < exact::kExpUnderflow ? exact::kExpUnderflow : x;
+  const double shifted = clamped * exact::kLog2E + exact::kMagic;  // its low bits hold k
+  const double k = shifted - exact::kMagic;
+  const double r = (clamped - k * exact::kLn2High) - k * exact::kLn2Low;
+  double p = exact::kExpCoefficients[13];
 #pragma GCC unroll 13
-  for (int i = 12; i >= 0; --i) p = p * r + kExpCoefficients[i];
-  const uint64_t scale = (BitCast<uint64_t>(shifted) << 52) + (uint64_t{1023} << 52);
-  const double result = p * BitCast<double>(scale);
-  return x < kExpUnderflow ? 0.0 : result;
+  for (int i = 12; i >= 0; --i) p = p * r + exact::kExpCoefficients[i];
+  const uint64_t scale = (std::bit_cast<uint64_t>(shifted) << 52) + (uint64_t{1023} << 52);
+  const double result = p * std::bit_cast<double>(scale);
+  return x < exact::kExpUnderflow ? 0.0 : result;
 }
 
 [[gnu::always_inline]] inline double Log(double s) {
-  const uint64_t bits = BitCast<uint64_t>(s);
+  const uint64_t bits = std::bit_cast<uint64_t>(s);
   constexpr uint64_t kMantissa = (uint64_t{1} << 52) - 1;
-  double m = BitCast<double>((bits & kMantissa) | (uint64_t{1023} << 52));
+  double m = std::bit_cast<double>((bits & kMantissa) | (uint64_t{1023} << 52));
   int64_t exponent = static_cast<int64_t>(bits >> 52) - 1023;
-  if (m >= kSqrt2) {
+  if (m >= exact::kSqrt2) {
     m = m * 0.5;
     ++exponent;
   }
@@ -57,11 +40,11 @@ inline To BitCast(From from) {
   const double g = m - 1.0;
   const double f = g / (g + 2.0);
   const double w = f * f;
-  double q = kLogCoefficients[10];
+  double q = exact::kLogCoefficients[10];
 #pragma GCC unroll 9
-  for (int i = 9; i >= 1; --i) q = q * w + kLogCoefficients[i];
+  for (int i = 9; i >= 1; --i) q = q * w + exact::kLogCoefficients[i];
   q = q * w;
-  return e * kLn2High + ((g - f * (g - q)) + e * kLn2Low);
+  return e * exact::kLn2High + ((g - f * (g - q)) + e * exact::kLn2Low);
 }
 
 constexpr int kChunk = 64;  // rows at a time, so that top and sum stay in registers and L1
@@ -112,9 +95,8 @@ void SumScores(double* scores, int from, int n, const double* top, double* sum) 
 
 ROCHDALE_VECTOR_CLONES
 void DivideScores(double* scores, int from, int n, const double* sum) {
-  constexpr double kRound = 0x1.8p+36;  // its last bit is 2^-16
   for (int t = 0; t < from; ++t) scores[t] = 0;
-  for (int t = from; t < n; ++t) scores[t] = (scores[t] / sum[t] + kRound) - kRound;
+  for (int t = from; t < n; ++t) scores[t] = exact::RoundActivation(scores[t] / sum[t]);
 }
 
 }  // namespace
@@ -132,7 +114,7 @@ void CrossEntropyNanonats(double* logits, int64_t stride, int classes, const int
     SumExponentials(chunk, stride, classes, n, top, sum);
     for (int r = 0; r < n; ++r) {
       const double loss = Log(sum[r]) - chunk[labels[first + r] * stride + r];
-      loss_nanonats[first + r] = static_cast<int64_t>((loss * 1e9 + kMagic) - kMagic);
+      loss_nanonats[first + r] = static_cast<int64_t>((loss * 1e9 + exact::kMagic) - exact::kMagic);
     }
   }
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "libs/learning/exact_constants.h"
 #include "libs/learning/exact_kernels.h"
 #include "libs/learning/exact_math.h"
 #include "libs/learning/exact_network.h"
@@ -14,20 +15,19 @@
 namespace rochdale::learning {
 namespace {
 
-constexpr double kMagic = 0x1.8p+36;                  // its last bit is 2^-16
 constexpr double kEpsilon = 0x1.4f8b588e368f1p-17;    // the binary64 nearest to 1e-5
 constexpr double kProductsMax = 0x1p+21;              // of sums of |a| |b|, a and b on 2^-16
 
-[[gnu::always_inline]] inline double Round(double value) { return (value + kMagic) - kMagic; }
+using exact::RoundActivation;
 
 ROCHDALE_VECTOR_CLONES
 void RoundAll(int64_t n, double* values) {
-  for (int64_t i = 0; i < n; ++i) values[i] = Round(values[i]);
+  for (int64_t i = 0; i < n; ++i) values[i] = RoundActivation(values[i]);
 }
 
 ROCHDALE_VECTOR_CLONES
 void AddRounded(const double* z, int64_t n, double* x) {
-  for (int64_t i = 0; i < n; ++i) x[i] = x[i] + Round(z[i]);
+  for (int64_t i = 0; i < n; ++i) x[i] = x[i] + RoundActivation(z[i]);
 }
 
 ROCHDALE_VECTOR_CLONES
@@ -58,7 +58,7 @@ void Centre(const double* x, const double* mean, int64_t n, double* centred, dou
 ROCHDALE_VECTOR_CLONES
 void Normalise(const double* deviation, double gain, double bias, int64_t n, double* values) {
   for (int64_t i = 0; i < n; ++i) {
-    values[i] = Round(gain * Round(values[i] / deviation[i]) + bias);
+    values[i] = RoundActivation(gain * RoundActivation(values[i] / deviation[i]) + bias);
   }
 }
 
@@ -132,7 +132,7 @@ class ExactTransformer final : public ExactNetwork {
       const int32_t* of_token = token + int64_t{rows_.inputs[n]} * spec_.width;
       const int32_t* of_position = position + n % spec_.context * spec_.width;
       for (int f = 0; f < spec_.width; ++f) {
-        x[f * columns_ + n] = Round((of_token[f] + of_position[f]) * 0x1p-20);
+        x[f * columns_ + n] = RoundActivation((of_token[f] + of_position[f]) * 0x1p-20);
       }
     }
   }
@@ -144,7 +144,7 @@ class ExactTransformer final : public ExactNetwork {
     mean_.assign(columns_, 0.0);
     deviation_.assign(columns_, 0.0);
     for (int f = 0; f < spec_.width; ++f) AddTo(&x[f * columns_], columns_, mean_.data());
-    for (double& mean : mean_) mean = Round(mean / spec_.width);
+    for (double& mean : mean_) mean = RoundActivation(mean / spec_.width);
     for (int f = 0; f < spec_.width; ++f) {
       Centre(&x[f * columns_], mean_.data(), columns_, &normal_[f * columns_], deviation_.data());
     }
@@ -226,7 +226,7 @@ class ExactTransformer final : public ExactNetwork {
     AddRounded(wide_.data(), size, x.data());
     if (!NormaliseTo(block.norm2, parameters, x)) return;
     if (!RunLinear(block.mlp_in, parameters, normal_, wide_)) return;
-    kernels::Activate(wide_.data(), wide_.size(), wide_.data());
+    kernels::Activate(wide_.data(), nullptr, 1, wide_.size(), wide_.data());
     if (!RunLinear(block.mlp_out, parameters, wide_, normal_)) return;
     AddRounded(normal_.data(), size, x.data());
   }

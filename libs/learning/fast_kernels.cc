@@ -1,7 +1,7 @@
 // The passes of the fast evaluator (exact_kernels.h), in f32.
 #include <algorithm>
+#include <bit>
 #include <cmath>
-#include <cstring>
 
 #include "libs/learning/exact_kernels.h"
 #include "libs/learning/fast_math.h"
@@ -59,12 +59,12 @@ void AddBias(float bias, int64_t n, float* z) {
 }
 
 ROCHDALE_VECTOR_CLONES
-double ActivateUnits(const float* z, const float* bias, int units, int rows, float* h) {
+double Activate(const float* z, const float* bias, int units, int64_t rows, float* h) {
   for (int64_t unit = 0; unit < units; ++unit) {
     const float add = bias == nullptr ? 0.0f : bias[unit];
     const float* from = z + unit * rows;
     float* to = h + unit * rows;
-    for (int i = 0; i < rows; ++i) {
+    for (int64_t i = 0; i < rows; ++i) {
       const float value = from[i] + add;
       to[i] = value > 0.0f ? value : 0.0f;
     }
@@ -97,14 +97,6 @@ namespace {
 constexpr int kChunk = 64;
 constexpr float kMagic = 0x1.8p+23f;  // rounds to whole numbers
 
-template <typename To, typename From>
-inline To BitCast(From from) {
-  static_assert(sizeof(To) == sizeof(From));
-  To to;
-  std::memcpy(&to, &from, sizeof(to));
-  return to;
-}
-
 // exp(x), x <= 0, to 2e-7 relative: 2^k times a Taylor series on |r| <= ln 2 / 2.
 [[gnu::always_inline]] inline float Exp(float x) {
   const float clamped = x < -87.0f ? -87.0f : x;
@@ -119,15 +111,15 @@ inline To BitCast(From from) {
   p = p * r + 0.5f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  return p * BitCast<float>((BitCast<uint32_t>(shifted) << 23) + (127u << 23));
+  return p * std::bit_cast<float>((std::bit_cast<uint32_t>(shifted) << 23) + (127u << 23));
 }
 
 // log(s), s >= 1, to 2e-7: exponent and 2 atanh of the mantissa's (m - 1) / (m + 1).
 [[gnu::always_inline]] inline float Log(float s) {
   // Subtracting the bits of sqrt(1/2) leaves an exponent e with m = s / 2^e in [0.707, 1.414).
-  const uint32_t bits = BitCast<uint32_t>(s);
+  const uint32_t bits = std::bit_cast<uint32_t>(s);
   const int32_t e = static_cast<int32_t>(bits - 0x3f3504f3u) >> 23;
-  const float m = BitCast<float>(bits - (static_cast<uint32_t>(e) << 23));
+  const float m = std::bit_cast<float>(bits - (static_cast<uint32_t>(e) << 23));
   const float f = (m - 1.0f) / (m + 1.0f);
   const float w = f * f;
   float q = 2.0f / 9;

@@ -159,7 +159,7 @@ bool SharedEvaluation<Real>::RunIncremental(const Group& group, int64_t candidat
       kernels::AddReal(row, delta_z_[member].data() + static_cast<int64_t>(u) * rows, rows, row);
     }
   }
-  const double largest = kernels::ActivateUnits(z.data(), nullptr, static_cast<int>(changed), rows,
+  const double largest = kernels::Activate(z.data(), nullptr, static_cast<int>(changed), rows,
                                                 z.data());
   const int64_t largest_units = std::max(inputs_[next].largest,
                                          static_cast<int64_t>(largest * (1 << kActivationBits)));

@@ -53,7 +53,7 @@ typename SharedEvaluation<Real>::Input SharedEvaluation<Real>::Activate(size_t l
                                                                         const Real* z,
                                                                         const Real* bias, int rows,
                                                                         Real* out) {
-  const double largest = kernels::ActivateUnits(z, bias, layers_[layer].outputs, rows, out);
+  const double largest = kernels::Activate(z, bias, layers_[layer].outputs, rows, out);
   return {out, static_cast<int64_t>(largest * (1 << kActivationBits)), kActivationBits, false};
 }
 
