@@ -2,7 +2,6 @@
 // text form costs both sides too much. See Transaction::ExecArrays.
 #pragma once
 
-#include <concepts>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -46,7 +45,6 @@ class BinaryArray {
   }
   static uint32_t OidOf(const Bytes*) { return 17; }
   template <ByteValue T>
-    requires(!std::same_as<T, Uuid>)
   static uint32_t OidOf(const T*) {
     return 17;
   }
@@ -63,7 +61,6 @@ class BinaryArray {
   }
   void Append(const Bytes& bytes) { AppendBytes(bytes.data); }
   template <ByteValue T>
-    requires(!std::same_as<T, Uuid>)
   void Append(const T& value) {
     AppendBytes(value.AsBytes());
   }
