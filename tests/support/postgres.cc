@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <stdexcept>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
@@ -97,6 +98,13 @@ pg::Database& TestDatabase::ForService(absl::string_view schema) {
   std::unique_ptr<pg::Database>& db = databases_[std::string(schema)];
   if (db == nullptr) db = std::make_unique<pg::Database>(Options(schema));
   return *db;
+}
+
+int64_t NumberOf(pg::Database& db, const std::string& sql) {
+  const auto row =
+      db.Transact(absl::Seconds(10), [&](pg::Transaction& tx) { return tx.ExecOne(sql); });
+  if (!row.ok()) throw std::runtime_error(row.status().ToString());
+  return row->Get<int64_t>(0);
 }
 
 }  // namespace rochdale::testing

@@ -9,6 +9,7 @@
 // TestDatabase is a copy of the result, which takes about 50 ms, and is dropped with the object.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -45,5 +46,8 @@ class TestDatabase {
   std::string name_;
   std::map<std::string, std::unique_ptr<pg::Database>> databases_;  // by schema; "" the admin's
 };
+
+// The only value of the only row. Throws where there is none.
+int64_t NumberOf(pg::Database& db, const std::string& sql);
 
 }  // namespace rochdale::testing

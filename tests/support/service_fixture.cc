@@ -5,11 +5,7 @@
 
 #include <filesystem>
 
-#include "google/protobuf/util/json_util.h"
 #include "libs/crypto/entry_kinds.h"
-#include "libs/crypto/signed_document.h"
-#include "libs/rpc/document.h"
-#include "rochdale/common/v1/common.pb.h"
 #include "tests/unit/rpc/access_cells.h"
 
 namespace rochdale::testing {
@@ -46,21 +42,6 @@ bool Eventually(const std::function<bool()>& holds, absl::Duration timeout) {
     absl::SleepFor(absl::Milliseconds(10));
   }
   return true;
-}
-
-common::v1::SignedDocument Sign(const crypto::KeyPair& key,
-                                const google::protobuf::Message& body) {
-  std::string json;
-  if (!google::protobuf::util::MessageToJsonString(body, &json).ok()) {
-    throw std::runtime_error("not to be written as JSON");
-  }
-  common::v1::SignedDocument out;
-  rpc::ToProto(crypto::SignDocument(key, body.GetDescriptor()->full_name(), json).value(), out);
-  return out;
-}
-
-std::string DigestOf(const common::v1::SignedDocument& document) {
-  return crypto::DocumentDigest(rpc::FromProto(document).value()).ToString();
 }
 
 absl::StatusOr<std::optional<rpc::RegisteredKey>> Directory::Lookup(const crypto::PublicKey& key) {
@@ -177,12 +158,7 @@ int ServiceFixture::OutboxRows() {
   return static_cast<int>(Number("SELECT count(*) FROM outbox"));
 }
 
-int64_t ServiceFixture::Number(const std::string& sql) {
-  const auto row = db().Transact(absl::Seconds(10),
-                                 [&](pg::Transaction& tx) { return tx.ExecOne(sql); });
-  if (!row.ok()) throw std::runtime_error(row.status().ToString());
-  return row->Get<int64_t>(0);
-}
+int64_t ServiceFixture::Number(const std::string& sql) { return NumberOf(db(), sql); }
 
 std::vector<std::string> ServiceFixture::TryAccessTable(
     const google::protobuf::ServiceDescriptor* service) {

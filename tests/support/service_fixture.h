@@ -35,6 +35,7 @@
 #include "libs/rpc/handle.h"
 #include "libs/rpc/server.h"
 #include "libs/service/module.h"
+#include "tests/support/documents.h"
 #include "tests/support/postgres.h"
 
 namespace google::protobuf {
@@ -94,11 +95,6 @@ struct Agent {
   PrincipalId principal;
   crypto::KeyPair key = NewKey();
 };
-
-// `body` in the proto3 JSON mapping, signed.
-common::v1::SignedDocument Sign(const crypto::KeyPair& key, const google::protobuf::Message& body);
-// The digest by which the log names it.
-std::string DigestOf(const common::v1::SignedDocument& document);
 
 // Keys of people and agents; others are asked of `next`.
 class Directory final : public rpc::KeyDirectory {

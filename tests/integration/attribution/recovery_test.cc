@@ -76,11 +76,10 @@ TEST_CASE("a process that dies at any step is continued by the next one") {
   std::set<EventId> events;
   for (const crypto::Entry& entry : world.Outbox()) CHECK(events.insert(entry.event_id).second);
   CHECK(Eventually([&] { return world.ledger.entries() == events.size(); }));
-  v1::RetireRoundsRequest retire;
-  retire.set_request_id(world.NewId());
-  for (const int64_t number : {1, 2}) retire.add_round_ids(world.WaitForEnd(number).round_id());
-  world.AsService("payout").Ok(&Stub::RetireRounds, retire);
-  for (const std::string& id : retire.round_ids()) {
+  const std::vector<std::string> ids = {world.WaitForEnd(1).round_id(),
+                                        world.WaitForEnd(2).round_id()};
+  world.Retire(ids);
+  for (const std::string& id : ids) {
     CHECK(world.Recompute(world.EvidenceOf(id)).ToString() == "OK");
   }
 }
@@ -113,10 +112,7 @@ TEST_CASE("workers that are killed while they work change no integer") {
   REQUIRE(round.state() == v1::ROUND_STATE_CLOSED);
   CHECK(killed.load() > 0);
   CHECK(world.Number("SELECT max(attempts)::bigint FROM shards") > 1);
-  v1::RetireRoundsRequest retire;
-  retire.set_request_id(world.NewId());
-  retire.add_round_ids(id);
-  world.AsService("payout").Ok(&Stub::RetireRounds, retire);
+  world.Retire({id});
   // The same evaluation, undisturbed, in this process.
   CHECK(world.Recompute(world.EvidenceOf(id)).ToString() == "OK");
 }

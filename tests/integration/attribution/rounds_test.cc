@@ -142,10 +142,7 @@ TEST_CASE("more than ten contributors are paid by sampled Shapley, in stages") {
   int paid = 0;
   for (const v1::Credit& credit : world.Credits(id)) paid += credit.credit_nanonats() > 0;
   CHECK(paid == 10);
-  v1::RetireRoundsRequest retire;
-  retire.set_request_id(world.NewId());
-  retire.add_round_ids(id);
-  world.AsService("payout").Ok(&Stub::RetireRounds, retire);
+  world.Retire({id});
   CHECK(world.Recompute(evidence).ToString() == "OK");
 }
 
@@ -162,10 +159,7 @@ TEST_CASE("a convnet is trained and credited like any model") {
   int paid = 0;
   for (const v1::Credit& credit : world.Credits(id)) paid += credit.credit_nanonats() > 0;
   CHECK(paid == 2);
-  v1::RetireRoundsRequest retire;
-  retire.set_request_id(world.NewId());
-  retire.add_round_ids(id);
-  world.AsService("payout").Ok(&Stub::RetireRounds, retire);
+  world.Retire({id});
   CHECK(world.Recompute(evidence).ToString() == "OK");
 }
 
@@ -191,10 +185,7 @@ TEST_CASE("more than ten contributors are paid solo where the operator chooses c
   const Evidence evidence = world.EvidenceOf(id);
   CHECK(evidence.rule.estimator == Estimator::kSolo);
   CHECK(__builtin_popcountll(evidence.applied_mask) == 10);
-  v1::RetireRoundsRequest retire;
-  retire.set_request_id(world.NewId());
-  retire.add_round_ids(id);
-  world.AsService("payout").Ok(&Stub::RetireRounds, retire);
+  world.Retire({id});
   CHECK(world.Recompute(evidence).ToString() == "OK");
 }
 
@@ -215,11 +206,7 @@ TEST_CASE("what every aggregation rule applies is what was evaluated") {
     REQUIRE(world.WaitForEnd(1).state() == v1::ROUND_STATE_CLOSED);
     const v1::Round second = world.WaitForEnd(2);
     REQUIRE(second.state() == v1::ROUND_STATE_CLOSED);
-    v1::RetireRoundsRequest retire;
-    retire.set_request_id(world.NewId());
-    retire.add_round_ids(first);
-    retire.add_round_ids(second.round_id());
-    world.AsService("payout").Ok(&Stub::RetireRounds, retire);
+    world.Retire({first, second.round_id()});
     for (const std::string& id : {first, second.round_id()}) {
       const Evidence evidence = world.EvidenceOf(id);
       CHECK(evidence.aggregation.rule == rule);

@@ -195,6 +195,13 @@ void World::UploadPool() {
   client.Ok(&Stub::SealValidationPool, seal);
 }
 
+void World::Retire(const std::vector<std::string>& round_ids) {
+  v1::RetireRoundsRequest request;
+  request.set_request_id(NewId());
+  for (const std::string& id : round_ids) request.add_round_ids(id);
+  AsService("payout").Ok(&Stub::RetireRounds, request);
+}
+
 std::string World::Train(int64_t rounds) {
   auto client = As<Stub>(founder);
   v1::ModelRegistration registration;

@@ -53,6 +53,8 @@ class World {
   v1::Round Get(const std::string& round_id);
   // Waits until the round with this number has ended.
   v1::Round WaitForEnd(int64_t number);
+  // Retires the rows of these rounds, as payout does, so that they can be recomputed.
+  void Retire(const std::vector<std::string>& round_ids);
   std::vector<v1::Credit> Credits(const std::string& round_id);
   Evidence EvidenceOf(const std::string& round_id);
   // Recomputes the round from its evidence and the blobs that the founder may download then.

@@ -11,20 +11,11 @@
 namespace rochdale::ledger::testing {
 namespace {
 
+using rochdale::testing::NumberOf;
+
 absl::Status Run(pg::Database& db, const std::string& sql) {
   return db.Transact(absl::Seconds(10),
                      [&](pg::Transaction& tx) { return tx.ExecScript(sql); });
-}
-
-int64_t NumberOf(pg::Database& db, const std::string& sql) {
-  return db
-      .Transact(absl::Seconds(10),
-                [&](pg::Transaction& tx) -> absl::StatusOr<int64_t> {
-                  auto row = tx.ExecOne(sql);
-                  if (!row.ok()) return row.status();
-                  return row->Get<int64_t>(0);
-                })
-      .value();
 }
 
 // Entries without gaps, as many as the tree says, balances that sum up to 0 and follow from the

@@ -14,16 +14,7 @@
 namespace rochdale::ledger::testing {
 namespace {
 
-int64_t NumberOf(TestDatabase& database, const std::string& sql) {
-  return database.Admin()
-      .Transact(absl::Seconds(10),
-                [&](pg::Transaction& tx) -> absl::StatusOr<int64_t> {
-                  auto row = tx.ExecOne(sql);
-                  if (!row.ok()) return row.status();
-                  return row->Get<int64_t>(0);
-                })
-      .value();
-}
+using rochdale::testing::NumberOf;
 
 TEST_CASE("trap: holds left out of the funds check", "[ledger]") {
   Scene scene;
@@ -101,7 +92,7 @@ TEST_CASE("trap: deadlocks hidden by a catch-all", "[ledger]") {
   for (std::thread& thread : threads) thread.join();
   CHECK(wrong == 0);
   scene.Play("balance pool 100000\nbalance fund 100000\n");
-  CHECK(NumberOf(scene.database, "SELECT deadlocks FROM pg_stat_database "
+  CHECK(NumberOf(scene.database.Admin(), "SELECT deadlocks FROM pg_stat_database "
                                  "WHERE datname = current_database()") == 0);
 }
 

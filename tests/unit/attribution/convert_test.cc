@@ -2,26 +2,18 @@
 
 #include <catch2/catch.hpp>
 
-#include "google/protobuf/util/json_util.h"
 #include "libs/base/errors.h"
-#include "libs/rpc/document.h"
 #include "rochdale/attribution/v1/attribution.pb.h"
+#include "tests/support/documents.h"
 
 namespace rochdale::attribution {
 namespace {
 
-common::v1::SignedDocument Sign(const v1::ModelSpec& spec) {
+common::v1::SignedDocument Registration(const v1::ModelSpec& spec) {
   v1::ModelRegistration body;
   body.set_cooperative_id("00000000-0000-8000-8000-000000000001");
   *body.mutable_spec() = spec;
-  std::string json;
-  REQUIRE(google::protobuf::util::MessageToJsonString(body, &json).ok());
-  common::v1::SignedDocument out;
-  rpc::ToProto(crypto::SignDocument(crypto::KeyPair::FromSeed({1}),
-                                    body.GetDescriptor()->full_name(), json)
-                   .value(),
-               out);
-  return out;
+  return testing::Sign(crypto::KeyPair::FromSeed({1}), body);
 }
 
 v1::ModelSpec Linear(v1::ModelKind kind, std::vector<int> sizes) {
@@ -64,7 +56,7 @@ TEST_CASE("every kind of model is read from its registration and shown as it was
   };
   for (const auto& row : rows) {
     INFO(row.json);
-    const auto wanted = ParseModelRegistration(Sign(row.wire));
+    const auto wanted = ParseModelRegistration(Registration(row.wire));
     REQUIRE(wanted.ok());
     CHECK(learning::ModelSpecToJson(wanted->spec) == row.json);
     ModelRecord record;
@@ -106,7 +98,7 @@ TEST_CASE("a model of no kind, of two kinds or out of bounds is refused") {
   with(Transformer(), [](auto& spec) { spec.mutable_transformer()->set_vocabulary(257); });
   for (const v1::ModelSpec& spec : bad) {
     INFO(spec.ShortDebugString());
-    CHECK(ReasonOf(ParseModelRegistration(Sign(spec)).status()) == "BAD_REQUEST");
+    CHECK(ReasonOf(ParseModelRegistration(Registration(spec)).status()) == "BAD_REQUEST");
   }
 }
 

@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 
-#include "google/protobuf/util/json_util.h"
 #include "libs/base/errors.h"
-#include "libs/rpc/document.h"
+#include "tests/support/documents.h"
 #include "tests/unit/filter_service/screening_fixture.h"
 
 namespace rochdale::filter {
@@ -14,14 +13,7 @@ namespace {
 using testing::IdOf;
 
 common::v1::SignedDocument Sign(const google::protobuf::Message& body) {
-  std::string json;
-  REQUIRE(google::protobuf::util::MessageToJsonString(body, &json).ok());
-  common::v1::SignedDocument out;
-  rpc::ToProto(crypto::SignDocument(crypto::KeyPair::FromSeed({1}),
-                                    body.GetDescriptor()->full_name(), json)
-                   .value(),
-               out);
-  return out;
+  return rochdale::testing::Sign(crypto::KeyPair::FromSeed({1}), body);
 }
 
 std::vector<std::string> Fields(const absl::Status& status) {
