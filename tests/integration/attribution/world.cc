@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <random>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "libs/base/status_macros.h"
 #include "libs/blob/transfer.h"
 #include "libs/crypto/entry_kinds.h"
@@ -235,6 +237,15 @@ v1::Round World::Get(const std::string& round_id) {
   v1::GetRoundRequest request;
   request.set_round_id(round_id);
   return As<Stub>(founder).Ok(&Stub::GetRound, request).round();
+}
+
+double World::Metric(const std::string& name) {
+  for (const absl::string_view line : absl::StrSplit(metrics_.Expose(), '\n')) {
+    double value = 0;
+    const std::vector<absl::string_view> words = absl::StrSplit(line, ' ');
+    if (words.size() == 2 && words[0] == name && absl::SimpleAtod(words[1], &value)) return value;
+  }
+  throw std::runtime_error("no metric " + name);
 }
 
 v1::Round World::WaitForEnd(int64_t number) {

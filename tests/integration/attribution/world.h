@@ -73,6 +73,8 @@ class World {
   std::shared_ptr<grpc::Channel> channel();
   int64_t Number(const std::string& sql);
   std::vector<crypto::Entry> Outbox();
+  double Metric(const std::string& name);  // one without labels
+  const std::string& directory() const { return dir_.path(); }  // of the blobs, among others
   bool crashed() const { return module_->engine_crashed(); }
   pg::Database& db() { return database_.ForService("attribution"); }
   const Secrets& secrets() const { return secrets_; }

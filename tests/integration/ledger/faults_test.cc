@@ -1,12 +1,9 @@
 // What goes wrong around the writer: connections cut at every step, answers of COMMIT that are
 // lost, two writers at once, clocks that go back, a full disk.
-#include <sys/mount.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <catch2/catch.hpp>
-#include <filesystem>
-#include <fstream>
 #include <set>
 #include <thread>
 
@@ -15,6 +12,7 @@
 #include "libs/crypto/entry.h"
 #include "libs/crypto/merkle.h"
 #include "tests/integration/ledger/scene.h"
+#include "tests/support/small_disk.h"
 
 namespace rochdale::ledger::testing {
 namespace {
@@ -244,29 +242,10 @@ TEST_CASE("a clock that jumps back does not take the log back", "[ledger]") {
 
 // A database of its own on a small file system, which is filled up and emptied again.
 TEST_CASE("a full disk refuses clearly, loses nothing, and ends", "[ledger]") {
-  if (::geteuid() != 0) {
-    WARN("not root: a small file system cannot be mounted, a full disk was NOT tried");
-    return;
-  }
-  const std::string disk = absl::StrCat("/tmp/rochdale-disk-", ::getpid());
-  std::filesystem::create_directory(disk);
-  if (::mount("none", disk.c_str(), "tmpfs", 0, "size=220m") != 0) {
-    std::filesystem::remove(disk);
-    WARN("mount is not permitted here: a full disk was NOT tried");
-    return;
-  }
-  struct Unmount {
-    std::string disk;
-    ~Unmount() {
-      ::umount2(disk.c_str(), MNT_DETACH);
-      std::error_code ignored;
-      std::filesystem::remove(disk, ignored);
-    }
-  } unmount{disk};
-  std::filesystem::permissions(disk, std::filesystem::perms::all);
-
+  const auto disk = rochdale::testing::SmallDisk::Mount("220m");
+  if (disk == nullptr) return;
   pg::PrivateClusterOptions options;
-  options.data_dir = disk + "/data";
+  options.data_dir = disk->path() + "/data";
   options.socket_dir = absl::StrCat("/tmp/rochdale-sock-", ::getpid());
   options.fsync = false;
   options.settings = {{"max_connections", "40"}, {"shared_buffers", "16MB"},
@@ -302,14 +281,6 @@ TEST_CASE("a full disk refuses clearly, loses nothing, and ends", "[ledger]") {
   }
   REQUIRE(replica->Call("service:payout", &Stub::OpenAccounts, open, &opened).ok());
 
-  // Every page that is left is taken, so that the next growth of any file fails.
-  const std::string ballast = disk + "/ballast";
-  const auto fill = [&] {
-    std::ofstream file(ballast, std::ios::binary);
-    const std::string page(64 * 1024, 'x');
-    while (file.write(page.data(), static_cast<std::streamsize>(page.size())).flush()) {
-    }
-  };
   int64_t acknowledged = 0;
   std::vector<v1::PostTransfersRequest> unanswered;
   int refusals = 0;
@@ -344,10 +315,10 @@ TEST_CASE("a full disk refuses clearly, loses nothing, and ends", "[ledger]") {
   };
   for (int i = 0; i < 3; ++i) post(i);
   CHECK(refusals == 0);
-  fill();
+  disk->Fill();
   for (int i = 3; i < 200 && refusals < 2; ++i) post(i);
   REQUIRE(refusals > 0);
-  std::filesystem::remove(ballast);
+  disk->MakeRoom();
   // A server whose log had no room has ended itself; whoever runs it starts it again.
   if (!(*cluster)->Running()) {
     cluster->reset();
