@@ -9,11 +9,6 @@
 namespace rochdale::filter {
 namespace {
 
-constexpr char kInsertDocument[] = R"sql(
-  INSERT INTO documents (document_sha256, type, body, public_key, signature)
-  VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING)sql";
-constexpr char kFindDocument[] =
-    "SELECT type, body, public_key, signature FROM documents WHERE document_sha256 = $1";
 constexpr char kInsertProfile[] = R"sql(
   INSERT INTO profiles (cooperative_id, principal_id, version, document_sha256, salt, set_us,
                         event_id)
@@ -158,21 +153,6 @@ absl::StatusOr<std::optional<T>> Maybe(absl::StatusOr<std::optional<pg::Row>> ro
 }
 
 }  // namespace
-
-absl::Status StoreDocument(pg::Transaction& tx, const crypto::SignedDocument& document) {
-  return tx.Exec(kInsertDocument, crypto::DocumentDigest(document), document.type,
-                 pg::Bytes{document.body}, document.public_key, document.signature)
-      .status();
-}
-
-absl::StatusOr<std::optional<crypto::SignedDocument>> FindDocument(pg::Transaction& tx,
-                                                                   const crypto::Digest& digest) {
-  ASSIGN_OR_RETURN(const std::optional<pg::Row> row, tx.ExecOptional(kFindDocument, digest));
-  if (!row) return std::nullopt;
-  return crypto::SignedDocument{row->Get<std::string>("type"), row->GetBytes("body"),
-                                row->Get<crypto::PublicKey>("public_key"),
-                                row->Get<crypto::Signature>("signature")};
-}
 
 absl::Status InsertProfile(pg::Transaction& tx, const CooperativeId& cooperative,
                            const PrincipalId& principal, int64_t version,

@@ -14,10 +14,6 @@ class Transaction;
 
 namespace rochdale::filter {
 
-absl::Status StoreDocument(pg::Transaction& tx, const crypto::SignedDocument& document);
-absl::StatusOr<std::optional<crypto::SignedDocument>> FindDocument(pg::Transaction& tx,
-                                                                   const crypto::Digest& digest);
-
 // STALE_VERSION unless `version` is one more than the newest.
 absl::Status InsertProfile(pg::Transaction& tx, const CooperativeId& cooperative,
                            const PrincipalId& principal, int64_t version,

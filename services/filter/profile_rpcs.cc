@@ -4,6 +4,7 @@
 #include "libs/base/status_macros.h"
 #include "libs/crypto/entry_kinds.h"
 #include "libs/pg/database.h"
+#include "libs/pg/documents.h"
 #include "libs/pg/outbox.h"
 #include "libs/rpc/handle.h"
 #include "libs/rpc/paging.h"
@@ -229,7 +230,7 @@ grpc::Status FilterService::SetProfile(grpc::ServerContext* context,
     return service::Mutate(env_.db, call, *request, response, [&](pg::Transaction& tx)
                                                                   -> absl::Status {
       const crypto::Digest digest = crypto::DocumentDigest(wanted.document);
-      RETURN_IF_ERROR(StoreDocument(tx, wanted.document));
+      RETURN_IF_ERROR(pg::StoreDocument(tx, wanted.document));
       RETURN_IF_ERROR(InsertProfile(tx, wanted.cooperative, wanted.principal,
                                     wanted.body.version(), digest, salt, call.now, event));
       crypto::EntryBuilder entry(kind::kProfileSet, event, call.now);
@@ -302,7 +303,7 @@ grpc::Status FilterService::RegisterProbe(grpc::ServerContext* context,
     probe.event = EventId{env_.ids.New(call.now)};
     return service::Mutate(env_.db, call, *request, response, [&](pg::Transaction& tx)
                                                                   -> absl::Status {
-      RETURN_IF_ERROR(StoreDocument(tx, wanted.document));
+      RETURN_IF_ERROR(pg::StoreDocument(tx, wanted.document));
       RETURN_IF_ERROR(InsertProbe(tx, probe));
       crypto::EntryBuilder entry(kind::kProbeRegistered, probe.event, call.now);
       RETURN_IF_ERROR(

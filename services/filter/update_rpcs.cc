@@ -7,6 +7,7 @@
 #include "libs/base/status_macros.h"
 #include "libs/crypto/entry_kinds.h"
 #include "libs/pg/database.h"
+#include "libs/pg/documents.h"
 #include "libs/rpc/document.h"
 #include "libs/rpc/handle.h"
 #include "libs/rpc/paging.h"
@@ -115,7 +116,7 @@ grpc::Status FilterService::CommitUpdate(grpc::ServerContext* context,
       Update committed = update;
       committed.profile_version = profile->version;
       committed.commitment_number = round->commitments + 1;
-      RETURN_IF_ERROR(StoreDocument(tx, wanted.document));
+      RETURN_IF_ERROR(pg::StoreDocument(tx, wanted.document));
       RETURN_IF_ERROR(InsertUpdate(tx, committed));
       RETURN_IF_ERROR(SetCommitments(tx, round->id, committed.commitment_number));
       crypto::EntryBuilder entry(kind::kUpdateCommitted, committed.commitment_event, call.now);
@@ -284,7 +285,7 @@ grpc::Status FilterService::GetDocument(grpc::ServerContext* context,
     RETURN_IF_ERROR(errors.ToStatus());
     ASSIGN_OR_RETURN(const std::optional<crypto::SignedDocument> found,
                      env_.db.Transact(call.deadline, [&](pg::Transaction& tx) {
-                       return FindDocument(tx, digest);
+                       return pg::FindDocument(tx, digest);
                      }));
     // What a principal values is nobody else's to read.
     const bool shown = found && (found->type == v1::UpdateCommitment::descriptor()->full_name() ||

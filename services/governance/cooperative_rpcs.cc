@@ -12,6 +12,7 @@
 #include "libs/crypto/deterministic_id.h"
 #include "libs/crypto/entry_kinds.h"
 #include "libs/pg/database.h"
+#include "libs/pg/documents.h"
 #include "libs/pg/outbox.h"
 #include "libs/rpc/handle.h"
 #include "libs/rpc/paging.h"
@@ -32,7 +33,7 @@ constexpr absl::Duration kWatchPause = absl::Milliseconds(500);
 
 absl::Status FillCooperative(pg::Transaction& tx, const Cooperative& cooperative,
                              v1::Cooperative& out) {
-  ASSIGN_OR_RETURN(const auto genesis, FindDocument(tx, cooperative.genesis));
+  ASSIGN_OR_RETURN(const auto genesis, pg::FindDocument(tx, cooperative.genesis));
   if (!genesis) return absl::InternalError("the genesis document is missing");
   return ToProto(cooperative, *genesis, out);
 }
@@ -101,7 +102,7 @@ grpc::Status GovernanceService::FoundCooperative(grpc::ServerContext* context,
         founded.event = event;
         RETURN_IF_ERROR(PlanPools(tx, wanted, founded));
         for (const crypto::SignedDocument& document : wanted.documents) {
-          RETURN_IF_ERROR(StoreDocument(tx, document));
+          RETURN_IF_ERROR(pg::StoreDocument(tx, document));
         }
         RETURN_IF_ERROR(InsertCooperative(tx, founded));
         crypto::EntryBuilder once = entry;
@@ -231,7 +232,7 @@ grpc::Status GovernanceService::ChangeParameter(grpc::ServerContext* context,
         ASSIGN_OR_RETURN(const int64_t version,
                          NextParametersVersion(tx, cooperative.id, wanted.expected_version));
         for (const crypto::SignedDocument& document : wanted.documents) {
-          RETURN_IF_ERROR(StoreDocument(tx, document));
+          RETURN_IF_ERROR(pg::StoreDocument(tx, document));
         }
         const ParameterChange change{version,  wanted.name,
                                      wanted.value, call.now,

@@ -6,6 +6,7 @@
 #include "libs/base/status_macros.h"
 #include "libs/crypto/entry_kinds.h"
 #include "libs/pg/database.h"
+#include "libs/pg/documents.h"
 #include "libs/rpc/handle.h"
 #include "libs/service/mutation.h"
 #include "services/governance/convert.h"
@@ -59,7 +60,7 @@ grpc::Status GovernanceService::AttestKyc(grpc::ServerContext* context,
       kyc.event = event;
       RETURN_IF_ERROR(MayAttest(principal->kyc, kyc));
       principal->kyc = kyc;
-      RETURN_IF_ERROR(StoreDocument(tx, wanted.document));
+      RETURN_IF_ERROR(pg::StoreDocument(tx, wanted.document));
       RETURN_IF_ERROR(SetKyc(tx, principal->id, kyc));
       crypto::EntryBuilder once = entry;
       RETURN_IF_ERROR(Log(tx, once.Subject(principal->id)

@@ -7,6 +7,7 @@
 #include "libs/config/parameters.h"
 #include "libs/crypto/entry_kinds.h"
 #include "libs/pg/database.h"
+#include "libs/pg/documents.h"
 #include "libs/pg/outbox.h"
 #include "libs/rpc/handle.h"
 #include "libs/rpc/paging.h"
@@ -89,7 +90,7 @@ absl::Status TakeStep(pg::Transaction& tx, const Cooperative& cooperative,
                       crypto::EntryBuilder entry, v1::Member& out) {
   const Member member{cooperative.id, wanted.body.principal, step.next,
                       step.rules_version, now, event};
-  RETURN_IF_ERROR(StoreDocument(tx, wanted.document));
+  RETURN_IF_ERROR(pg::StoreDocument(tx, wanted.document));
   RETURN_IF_ERROR(PutMember(tx, member));
   entry.Cooperative(cooperative.id)
       .Subject(member.principal)
@@ -139,7 +140,7 @@ grpc::Status GovernanceService::RegisterPrincipal(grpc::ServerContext* context,
       Principal principal = wanted.body;
       principal.registered = call.now;
       principal.event = event;
-      RETURN_IF_ERROR(StoreDocument(tx, wanted.document));
+      RETURN_IF_ERROR(pg::StoreDocument(tx, wanted.document));
       RETURN_IF_ERROR(InsertPrincipal(tx, principal));
       crypto::EntryBuilder once = entry;
       RETURN_IF_ERROR(Log(tx, once.Subject(principal.id)
@@ -182,7 +183,7 @@ grpc::Status GovernanceService::RegisterAgent(grpc::ServerContext* context,
       agent.registered = call.now;
       agent.event = event;
       ASSIGN_OR_RETURN(const Principal principal, NeedPrincipal(tx, agent.principal));
-      RETURN_IF_ERROR(StoreDocument(tx, wanted.document));
+      RETURN_IF_ERROR(pg::StoreDocument(tx, wanted.document));
       RETURN_IF_ERROR(InsertAgent(tx, agent));
       crypto::EntryBuilder once = entry;
       RETURN_IF_ERROR(Log(tx, once.Subject(agent.id)
@@ -232,7 +233,7 @@ grpc::Status GovernanceService::SetAgentPause(grpc::ServerContext* context,
                                           "where it works, pauses or resumes an agent");
       }
       agent.paused = wanted.body.paused;
-      RETURN_IF_ERROR(StoreDocument(tx, wanted.document));
+      RETURN_IF_ERROR(pg::StoreDocument(tx, wanted.document));
       RETURN_IF_ERROR(SetPaused(tx, agent.id, agent.paused));
       crypto::EntryBuilder once = entry;
       RETURN_IF_ERROR(Log(tx, once.Subject(agent.id)
@@ -430,7 +431,7 @@ grpc::Status GovernanceService::GrantMandate(grpc::ServerContext* context,
       ASSIGN_OR_RETURN(const StoredParameters stored, LoadParameters(tx, cooperative.id));
       ASSIGN_OR_RETURN(const auto parameters, config::ParameterSet::FromTexts(stored.values));
       RETURN_IF_ERROR(CheckMandateLimits(mandate, parameters));
-      RETURN_IF_ERROR(StoreDocument(tx, wanted.document));
+      RETURN_IF_ERROR(pg::StoreDocument(tx, wanted.document));
       RETURN_IF_ERROR(PutMandate(tx, mandate, call.now));
       crypto::EntryBuilder once = entry;
       once.Cooperative(cooperative.id)
@@ -455,11 +456,11 @@ grpc::Status GovernanceService::RevokeMandate(grpc::ServerContext* context,
       ASSIGN_OR_RETURN(std::optional<Mandate> mandate, FindMandate(tx, wanted.body));
       if (!mandate) return Error("NOT_FOUND", "no such mandate");
       RETURN_IF_ERROR(RequireSigner(call, wanted.document, mandate->principal));
-      ASSIGN_OR_RETURN(const auto granted, FindDocument(tx, mandate->document));
+      ASSIGN_OR_RETURN(const auto granted, pg::FindDocument(tx, mandate->document));
       ASSIGN_OR_RETURN(const bool first, governance::RevokeMandate(tx, mandate->id, call.now));
       if (first) {
         mandate->revoked = call.now;
-        RETURN_IF_ERROR(StoreDocument(tx, wanted.document));
+        RETURN_IF_ERROR(pg::StoreDocument(tx, wanted.document));
         crypto::EntryBuilder once = entry;
         RETURN_IF_ERROR(Log(tx, once.Cooperative(mandate->cooperative)
                                     .Subject(mandate->id)
@@ -499,7 +500,7 @@ grpc::Status GovernanceService::ListMandates(grpc::ServerContext* context,
               binding, {response->mandates(page.size - 1).mandate().mandate_id()}));
           break;
         }
-        ASSIGN_OR_RETURN(const auto document, FindDocument(tx, mandate.document));
+        ASSIGN_OR_RETURN(const auto document, pg::FindDocument(tx, mandate.document));
         RETURN_IF_ERROR(ToProto(mandate, *document, *response->add_mandates()));
       }
       return absl::OkStatus();
@@ -532,7 +533,7 @@ grpc::Status GovernanceService::CheckAuthority(grpc::ServerContext* context,
       if (!authority.allowed) return absl::OkStatus();
       response->set_mandate_id(facts.mandate->id.ToString());
       response->mutable_mandate_entry()->set_event_id(facts.mandate->event.ToString());
-      ASSIGN_OR_RETURN(const auto document, FindDocument(tx, facts.mandate->document));
+      ASSIGN_OR_RETURN(const auto document, pg::FindDocument(tx, facts.mandate->document));
       v1::MandateRecord record;
       RETURN_IF_ERROR(ToProto(*facts.mandate, *document, record));
       response->set_consents_to_publication(record.mandate().consents_to_publication());
@@ -573,7 +574,7 @@ grpc::Status GovernanceService::GetDocument(grpc::ServerContext* context,
     RETURN_IF_ERROR(errors.ToStatus());
     ASSIGN_OR_RETURN(const auto found,
                      env_.db.Transact(call.deadline, [&](pg::Transaction& tx) {
-                       return FindDocument(tx, *digest);
+                       return pg::FindDocument(tx, *digest);
                      }));
     // A registration holds a name: it is shown to its signer and to services only.
     const bool personal =

@@ -9,12 +9,6 @@
 namespace rochdale::governance {
 namespace {
 
-constexpr char kInsertDocument[] = R"sql(
-  INSERT INTO documents (document_sha256, public_key, type, body, signature)
-  VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING)sql";
-constexpr char kFindDocument[] = R"sql(
-  SELECT type, body, public_key, signature FROM documents
-  WHERE document_sha256 = $1 ORDER BY public_key LIMIT 1)sql";
 constexpr char kClaimKey[] = R"sql(
   INSERT INTO keys (public_key, principal_id, agent_id) VALUES ($1, $2, $3)
   ON CONFLICT DO NOTHING)sql";
@@ -63,21 +57,6 @@ absl::StatusOr<std::optional<Principal>> OptionalPrincipal(
 }
 
 }  // namespace
-
-absl::Status StoreDocument(pg::Transaction& tx, const crypto::SignedDocument& document) {
-  return tx.Exec(kInsertDocument, crypto::DocumentDigest(document), document.public_key,
-                 document.type, pg::Bytes{document.body}, document.signature)
-      .status();
-}
-
-absl::StatusOr<std::optional<crypto::SignedDocument>> FindDocument(pg::Transaction& tx,
-                                                                   const crypto::Digest& digest) {
-  ASSIGN_OR_RETURN(const std::optional<pg::Row> row, tx.ExecOptional(kFindDocument, digest));
-  if (!row) return std::nullopt;
-  return crypto::SignedDocument{row->Get<std::string>("type"), row->GetBytes("body"),
-                                row->Get<crypto::PublicKey>("public_key"),
-                                row->Get<crypto::Signature>("signature")};
-}
 
 absl::Status InsertPrincipal(pg::Transaction& tx, const Principal& p) {
   RETURN_IF_ERROR(ClaimKey(tx, p.key, p.id, std::nullopt));

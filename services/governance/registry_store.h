@@ -13,12 +13,6 @@ class Transaction;
 
 namespace rochdale::governance {
 
-// Idempotent: a document is named by its digest and signer.
-absl::Status StoreDocument(pg::Transaction& tx, const crypto::SignedDocument& document);
-// The document with this digest (any signer's copy where several signed it).
-absl::StatusOr<std::optional<crypto::SignedDocument>> FindDocument(pg::Transaction& tx,
-                                                                   const crypto::Digest& digest);
-
 // KEY_IN_USE, or ALREADY_EXISTS where the id is taken.
 absl::Status InsertPrincipal(pg::Transaction& tx, const Principal& principal);
 absl::StatusOr<std::optional<Principal>> FindPrincipal(pg::Transaction& tx, const PrincipalId& id);

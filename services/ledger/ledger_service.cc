@@ -10,6 +10,7 @@
 #include "libs/base/status_macros.h"
 #include "libs/crypto/entry_kinds.h"
 #include "libs/crypto/merkle.h"
+#include "libs/pg/documents.h"
 #include "libs/rpc/document.h"
 #include "libs/rpc/fields.h"
 #include "libs/rpc/paging.h"
@@ -409,7 +410,7 @@ grpc::Status LedgerService::GetDocument(grpc::ServerContext* context,
     RETURN_IF_ERROR(errors.ToStatus());
     ASSIGN_OR_RETURN(const std::optional<crypto::SignedDocument> found,
                      db_.Transact(call.deadline, [&](pg::Transaction& tx) {
-                       return FindDocument(tx, digest);
+                       return pg::FindDocument(tx, digest);
                      }, kReadOnly));
     if (!found) return Error("NOT_FOUND", "no such document");
     rpc::ToProto(*found, *response->mutable_document());

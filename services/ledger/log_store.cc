@@ -414,16 +414,4 @@ absl::Status InsertDocuments(pg::Transaction& tx,
   return tx.ExecArrays(kInsertDocuments, digests, types, bodies, keys, signatures).status();
 }
 
-constexpr char kFindDocument[] =
-    "SELECT type, body, public_key, signature FROM documents WHERE document_sha256 = $1";
-
-absl::StatusOr<std::optional<crypto::SignedDocument>> FindDocument(pg::Transaction& tx,
-                                                                   const crypto::Digest& digest) {
-  ASSIGN_OR_RETURN(const std::optional<pg::Row> row, tx.ExecOptional(kFindDocument, digest));
-  if (!row) return std::nullopt;
-  return crypto::SignedDocument{row->Get<std::string>("type"), row->GetBytes("body"),
-                                row->Get<crypto::PublicKey>("public_key"),
-                                row->Get<crypto::Signature>("signature")};
-}
-
 }  // namespace rochdale::ledger

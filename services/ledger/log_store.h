@@ -51,8 +51,6 @@ absl::Status InsertEntries(pg::Transaction& tx, const std::vector<LogEntry>& ent
 // Signed documents that entries name; those that are there already stay as they are.
 absl::Status InsertDocuments(pg::Transaction& tx,
                              const std::vector<crypto::SignedDocument>& documents);
-absl::StatusOr<std::optional<crypto::SignedDocument>> FindDocument(pg::Transaction& tx,
-                                                                   const crypto::Digest& digest);
 absl::Status InsertTiles(pg::Transaction& tx, const std::vector<Tile>& tiles);
 
 // What is known of an id: an entry of the log, or a transfer that failed for a passing reason.

@@ -9,11 +9,6 @@
 namespace rochdale::payout {
 namespace {
 
-constexpr char kInsertDocument[] = R"sql(
-  INSERT INTO documents (document_sha256, type, body, public_key, signature)
-  VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING)sql";
-constexpr char kFindDocument[] =
-    "SELECT type, body, public_key, signature FROM documents WHERE document_sha256 = $1";
 constexpr char kInsertPool[] = R"sql(
   INSERT INTO pools (pool_id, cooperative_id, account_id, created_us, event_id)
   VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING)sql";
@@ -139,21 +134,6 @@ absl::StatusOr<std::optional<Pool>> OptionalPool(absl::StatusOr<std::optional<pg
 }
 
 }  // namespace
-
-absl::Status StoreDocument(pg::Transaction& tx, const crypto::SignedDocument& document) {
-  return tx.Exec(kInsertDocument, crypto::DocumentDigest(document), document.type,
-                 pg::Bytes{document.body}, document.public_key, document.signature)
-      .status();
-}
-
-absl::StatusOr<std::optional<crypto::SignedDocument>> FindDocument(pg::Transaction& tx,
-                                                                   const crypto::Digest& digest) {
-  ASSIGN_OR_RETURN(const std::optional<pg::Row> row, tx.ExecOptional(kFindDocument, digest));
-  if (!row) return std::nullopt;
-  return crypto::SignedDocument{row->Get<std::string>("type"), row->GetBytes("body"),
-                                row->Get<crypto::PublicKey>("public_key"),
-                                row->Get<crypto::Signature>("signature")};
-}
 
 absl::Status InsertPool(pg::Transaction& tx, const Pool& pool) {
   ASSIGN_OR_RETURN(const int64_t inserted,

@@ -16,10 +16,6 @@ class Transaction;
 
 namespace rochdale::payout {
 
-absl::Status StoreDocument(pg::Transaction& tx, const crypto::SignedDocument& document);
-absl::StatusOr<std::optional<crypto::SignedDocument>> FindDocument(pg::Transaction& tx,
-                                                                   const crypto::Digest& digest);
-
 // ALREADY_EXISTS where the pool or a pool of the cooperative exists.
 absl::Status InsertPool(pg::Transaction& tx, const Pool& pool);
 absl::StatusOr<std::optional<Pool>> FindPool(pg::Transaction& tx, const PoolId& id);

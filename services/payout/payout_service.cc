@@ -10,6 +10,7 @@
 #include "libs/crypto/entry_builder.h"
 #include "libs/crypto/entry_kinds.h"
 #include "libs/pg/database.h"
+#include "libs/pg/documents.h"
 #include "libs/pg/outbox.h"
 #include "libs/rpc/document.h"
 #include "libs/rpc/fields.h"
@@ -103,7 +104,7 @@ grpc::Status PayoutService::CreatePool(grpc::ServerContext* context,
                     call.now, EventId{crypto::DeterministicId("payout/pool-event", wanted.pool)}};
     RETURN_IF_ERROR(service::Mutate(
         env_.db, call, *request, response, [&](pg::Transaction& tx) -> absl::Status {
-          RETURN_IF_ERROR(StoreDocument(tx, wanted.document));
+          RETURN_IF_ERROR(pg::StoreDocument(tx, wanted.document));
           RETURN_IF_ERROR(InsertPool(tx, pool));
           crypto::EntryBuilder entry(kind::kPoolCreated, pool.event, call.now);
           RETURN_IF_ERROR(Log(tx, entry.Cooperative(pool.cooperative)
@@ -209,7 +210,7 @@ grpc::Status PayoutService::CloseEpoch(grpc::ServerContext* context,
           epoch.recipients = std::count_if(statements.begin(), statements.end(),
                                            [](const Statement& s) { return s.payment > 0; });
           epoch.distribution_root = DistributionRootOf(statements);
-          RETURN_IF_ERROR(StoreDocument(tx, wanted.document));
+          RETURN_IF_ERROR(pg::StoreDocument(tx, wanted.document));
           RETURN_IF_ERROR(InsertEpoch(tx, epoch));
           RETURN_IF_ERROR(InsertStatements(tx, statements));
           RETURN_IF_ERROR(LogEpoch(tx, epoch, pool, statements, wanted.document));
@@ -354,7 +355,7 @@ grpc::Status PayoutService::GetDocument(grpc::ServerContext* context,
     RETURN_IF_ERROR(errors.ToStatus());
     ASSIGN_OR_RETURN(const std::optional<crypto::SignedDocument> found,
                      env_.db.Transact(call.deadline, [&](pg::Transaction& tx) {
-                       return FindDocument(tx, digest);
+                       return pg::FindDocument(tx, digest);
                      }));
     if (!found) return Error("NOT_FOUND", "no such document");
     rpc::ToProto(*found, *response->mutable_document());
