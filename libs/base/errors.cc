@@ -171,6 +171,12 @@ const std::vector<ReasonInfo>& Reasons() {
        "Exact evaluation would leave its range; the named layer of the named update is too large."},
       {"DEVICE_UNFIT", StatusCode::kFailedPrecondition,
        "The device is not there, lacks memory, or does not compute what the exact evaluator does."},
+      {"MODULE_UNREGISTERED", StatusCode::kFailedPrecondition,
+       "The digest of the TorchScript module is not one that the cooperative's founders registered "
+       "and did not withdraw."},
+      {"MODULE_INVALID", StatusCode::kInvalidArgument,
+       "The TorchScript module cannot be loaded, uses an operator that is not allowed, differs "
+       "from its spec, or its losses are not per-sample; the message says which."},
       {"ROUND_STATE", StatusCode::kFailedPrecondition,
        "The round or run is not in the state that this step needs."},
       {"VALIDATION_POOL_EMPTY", StatusCode::kFailedPrecondition,

@@ -116,6 +116,11 @@ absl::Status CheckRows(Rows rows, const ModelSpec& spec) {
       if (character >= spec.classes()) return Invalid("a character is not of the vocabulary");
     }
   }
+  if (spec.kind == ModelKind::kTorchScript) {
+    for (const uint8_t value : rows.inputs) {
+      if (value >= spec.torchscript.input_values) return Invalid("a value is none of the model's");
+    }
+  }
   return absl::OkStatus();
 }
 

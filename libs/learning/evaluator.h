@@ -5,7 +5,9 @@
 #include <cstdint>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "libs/base/errors.h"
 #include "libs/learning/exact_evaluator.h"
 
 namespace rochdale::learning {
@@ -14,6 +16,11 @@ namespace rochdale::learning {
 class Evaluator {
  public:
   virtual ~Evaluator() = default;
+  // Before a model that is a TorchScript module is evaluated. DEVICE_UNFIT from evaluators that run
+  // none (module_evaluator.h does).
+  virtual absl::Status UseModule(const ModelSpec&, absl::string_view /*module*/) {
+    return Error("DEVICE_UNFIT", "TorchScript modules are not evaluated here");
+  }
   virtual absl::StatusOr<LossMatrix> EvaluateCoalitions(const ModelSpec& spec, GridSpan base,
                                                         absl::Span<const GridSpan> updates,
                                                         absl::Span<const uint64_t> masks, Rows rows,

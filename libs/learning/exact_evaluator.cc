@@ -2,6 +2,7 @@
 
 #include <cblas.h>
 
+#include "libs/base/errors.h"
 #include "libs/base/status_macros.h"
 #include "libs/learning/candidate_checks.h"
 #include "libs/learning/exact_math.h"
@@ -25,6 +26,7 @@ LossMatrix EmptyMatrix(int64_t candidates, int64_t rows) {
 
 absl::Status CheckInputs(const ModelSpec& spec, Rows rows) {
   RETURN_IF_ERROR(ValidateModelSpec(spec));
+  if (!spec.exact()) return Error("BAD_REQUEST", "a module cannot be evaluated exactly");
   return CheckRows(rows, spec);
 }
 

@@ -13,7 +13,7 @@ absl::StatusOr<std::vector<float>> FastEvaluateCoalitions(const ModelSpec& spec,
                                                           Rows rows) {
   RETURN_IF_ERROR(ValidateModelSpec(spec));
   RETURN_IF_ERROR(CheckRows(rows, spec));
-  if (IsStaged(spec.kind)) {
+  if (IsStaged(spec.kind) || !spec.exact()) {
     ASSIGN_OR_RETURN(const LossMatrix exact, EvaluateCoalitions(spec, base, updates, masks, rows));
     std::vector<float> losses;
     losses.reserve(exact.losses.size());

@@ -61,6 +61,7 @@ torch::Tensor SumOfLosses(const ModelSpec& spec, const torch::Tensor& parameters
 absl::StatusOr<std::vector<float>> MeanLossGradient(const ModelSpec& spec, GridSpan parameters,
                                                     Rows rows) {
   RETURN_IF_ERROR(ValidateModelSpec(spec));
+  if (!spec.exact()) return Error("BAD_REQUEST", "a module's gradient is its evaluator's");
   RETURN_IF_ERROR(CheckRows(rows, spec));
   if (static_cast<int64_t>(parameters.size()) != ParameterCount(spec)) {
     return Error("BAD_REQUEST", "the parameters are not those of the model");

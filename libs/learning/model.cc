@@ -33,10 +33,20 @@ std::vector<ParameterTensor> LinearTensors(const ModelSpec& spec) {
   return tensors;
 }
 
+std::vector<ParameterTensor> ModuleTensors(const TorchScriptSpec& spec) {
+  std::vector<ParameterTensor> tensors;
+  for (const ModuleTensor& tensor : spec.parameters) {
+    tensors.push_back({tensor.name, tensor.shape, 1, Start::kZero});
+  }
+  SortTensors(tensors);
+  return tensors;
+}
+
 }  // namespace
 
 int ModelSpec::inputs() const {
   switch (kind) {
+    case ModelKind::kTorchScript: return torchscript.inputs;
     case ModelKind::kConvnet: return image[0] * image[1] * image[2];
     case ModelKind::kCharacterTransformer: return transformer.context;
     default: return layer_sizes.front();
@@ -44,7 +54,11 @@ int ModelSpec::inputs() const {
 }
 
 int ModelSpec::classes() const {
-  return kind == ModelKind::kCharacterTransformer ? transformer.vocabulary : layer_sizes.back();
+  switch (kind) {
+    case ModelKind::kTorchScript: return torchscript.classes;
+    case ModelKind::kCharacterTransformer: return transformer.vocabulary;
+    default: return layer_sizes.back();
+  }
 }
 
 void SortTensors(std::vector<ParameterTensor>& tensors) {
@@ -76,6 +90,7 @@ std::vector<ParameterTensor> ParameterTensors(const ModelSpec& spec) {
   switch (spec.kind) {
     case ModelKind::kConvnet: return ConvnetTensors(spec);
     case ModelKind::kCharacterTransformer: return TransformerTensors(spec.transformer);
+    case ModelKind::kTorchScript: return ModuleTensors(spec.torchscript);
     default: return LinearTensors(spec);
   }
 }

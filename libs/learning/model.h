@@ -7,6 +7,7 @@
 //                        "2.weight", ...: layer l is module 2 l, since a ReLU stands between two
 //   convnet              convnet.h
 //   character transformer   transformer.h
+//   TorchScript module      as its spec lists them: those of named_parameters()
 // Canonical order of the flat parameter vector: tensors by name, bytewise, as in libs/tensor/flat.h
 // and in a safetensors file ("0.bias", "0.weight", "10.bias", ..., "2.bias", "2.weight", ...);
 // each row-major.
@@ -22,7 +23,7 @@
 
 namespace rochdale::learning {
 
-enum class ModelKind { kSoftmaxRegression, kMlp, kConvnet, kCharacterTransformer };
+enum class ModelKind { kSoftmaxRegression, kMlp, kConvnet, kCharacterTransformer, kTorchScript };
 
 // Bounds of every spec; ValidateModelSpec holds to them.
 inline constexpr int kLayersMax = 16;             // linear layers
@@ -40,6 +41,11 @@ inline constexpr int kVocabularyMax = 256;        // a character is a byte of a 
 inline constexpr int kWidthMax = 1'024;           // of a transformer; at least 2
 inline constexpr int kBlocksMax = 16;
 inline constexpr int kMlpWidthMax = 4'096;        // inside a transformer's block
+inline constexpr int kModuleTensorsMax = 512;     // parameters of a module, as tensors
+inline constexpr int kModuleDimensionsMax = 8;    // of one of them
+inline constexpr int kModuleNameMax = 128;        // bytes of its name: letters, digits, '.', '_'
+inline constexpr int64_t kToleranceMax = 1'000'000;    // nano-nats; at least 1
+inline constexpr int64_t kDeadbandMax = 1'000'000'000; // nano-nats; at least twice the tolerance
 
 struct TransformerSpec {
   int context = 0;     // characters of a row
@@ -51,19 +57,46 @@ struct TransformerSpec {
   friend bool operator==(const TransformerSpec&, const TransformerSpec&) = default;
 };
 
+struct ModuleTensor {
+  std::string name;            // "net.0.weight"
+  std::vector<int64_t> shape;  // {256, 784}; empty for a number
+  friend bool operator==(const ModuleTensor&, const ModuleTensor&) = default;
+};
+
+// A TorchScript module by its digest, and how it is evaluated (docs/models.md). Its losses are not
+// the same integers everywhere; what pins them down as far as that goes is part of the spec.
+struct TorchScriptSpec {
+  std::string module_sha256;             // of the file that torch.jit.save wrote, hexadecimal
+  int inputs = 0;                        // values of a row
+  int input_values = 0;                  // a value of a row is 0 .. input_values - 1; 2 to 256
+  int classes = 0;
+  std::vector<ModuleTensor> parameters;  // by name, bytewise
+  std::string library;                   // "torch 1.13"
+  std::string precision;                 // "f64" or "f32"
+  std::string aten_capability;           // "default", "avx2" or "avx512"
+  std::string blas_kernel;               // of OpenBLAS: "Nehalem", "Haswell", "Zen" or "SkylakeX"
+  int64_t tolerance_nanonats = 0;        // of a row's loss, between two right evaluations
+  int64_t deadband_nanonats = 0;         // a smaller improvement counts as none
+  friend bool operator==(const TorchScriptSpec&, const TorchScriptSpec&) = default;
+};
+
 struct ModelSpec {
   ModelKind kind = ModelKind::kMlp;
   // Softmax regression and MLP: inputs, hidden widths..., classes: 784, 256, 128, 10. Exactly two
   // for a softmax regression, at least three for an MLP, whose hidden activations are ReLU.
   // Convnet: hidden widths..., classes, of the linear layers behind the convolutions.
-  // Character transformer: empty.
+  // Character transformer and TorchScript module: empty.
   std::vector<int> layer_sizes;
   // Convnet only: channels, height and width of a row's image (row-major, a plane for each
   // channel), and the output channels of each convolution.
   std::vector<int> image = {};
   std::vector<int> channels = {};
   TransformerSpec transformer = {};  // character transformer only
+  TorchScriptSpec torchscript = {};  // TorchScript module only
 
+  // Whether losses are the same integers everywhere. Of the others `torchscript` says how far apart
+  // they may be.
+  bool exact() const { return kind != ModelKind::kTorchScript; }
   int inputs() const;   // values of a row
   int classes() const;
   friend bool operator==(const ModelSpec&, const ModelSpec&) = default;
@@ -78,9 +111,13 @@ absl::Status ValidateModelSpec(const ModelSpec& spec);
 //   {"channels":[8,16],"image":[1,28,28],"kind":"CONVNET","layer_sizes":[64,10]}
 //   {"blocks":2,"context":32,"heads":4,"kind":"CHARACTER_TRANSFORMER","mlp_width":256,
 //    "vocabulary":64,"width":64}
+//   {"aten_capability":"default","blas_kernel":"Haswell","classes":10,"deadband_nanonats":2000,
+//    "input_values":256,"inputs":784,"kind":"TORCHSCRIPT","library":"torch 1.13",
+//    "module_sha256":hex,"parameters":[{"name":"net.0.bias","shape":[10]},...],
+//    "precision":"f64","tolerance_nanonats":1000}
 std::string ModelSpecToJson(const ModelSpec& spec);
-// Accepts any JSON object with exactly the members of its kind, at most 4,096 bytes; else
-// BAD_REQUEST.
+// Accepts any JSON object with exactly the members of its kind, at most 4,096 bytes (of a module
+// 131,072); else BAD_REQUEST.
 absl::StatusOr<ModelSpec> ParseModelSpec(absl::string_view json);
 
 // How a parameter starts; see InitialParameters.
@@ -128,7 +165,8 @@ tensor::TensorManifest ManifestOf(const ModelSpec& spec, tensor::DType dtype);
 //   inputs, for its bias too (of a convolution 9 times its input channels, of an embedding its
 //   width)
 //   value = floor(w * (2 B + 1) / 2^32) - B
-// Gains of normalisations are 1 and their biases 0 instead; their words are passed over.
+// Gains of normalisations are 1 and their biases 0 instead; their words are passed over. A module
+// brings its own (module_evaluator.h); here they are 0.
 std::vector<int32_t> InitialParameters(const ModelSpec& spec, absl::string_view seed);
 
 }  // namespace rochdale::learning

@@ -1,5 +1,10 @@
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "libs/base/errors.h"
+#include "libs/crypto/sha256.h"
 #include "libs/learning/model.h"
 
 namespace rochdale::learning {
@@ -69,6 +74,63 @@ void CheckTransformer(const TransformerSpec& spec, FieldErrors& errors) {
   }
 }
 
+bool IsModuleName(absl::string_view name) {
+  return !name.empty() && name.size() <= kModuleNameMax &&
+         std::all_of(name.begin(), name.end(), [](char c) {
+           return absl::ascii_isalnum(c) || c == '.' || c == '_';
+         });
+}
+
+void CheckOneOf(const std::string& value, std::initializer_list<absl::string_view> choices,
+                const char* field, FieldErrors& errors) {
+  if (std::find(choices.begin(), choices.end(), value) == choices.end()) {
+    errors.Add(field, absl::StrCat("must be ", absl::StrJoin(choices, ", ")));
+  }
+}
+
+void CheckModuleTensors(const std::vector<ModuleTensor>& tensors, FieldErrors& errors) {
+  CheckBounds(tensors.size(), 1, kModuleTensorsMax, "parameters", errors);
+  int64_t total = 0;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const std::string field = absl::StrCat("parameters[", i, "]");
+    if (!IsModuleName(tensors[i].name) || (i > 0 && tensors[i].name <= tensors[i - 1].name)) {
+      errors.Add(field, "must have a name of letters, digits, '.' and '_', behind the one before");
+    }
+    if (tensors[i].shape.size() > kModuleDimensionsMax) errors.Add(field, "has too long a shape");
+    int64_t size = 1;
+    for (const int64_t extent : tensors[i].shape) {
+      const bool fits = extent >= 1 && extent <= kParametersMax / size;
+      if (!fits) errors.Add(field, "must have extents of at least 1 and not too many values");
+      size *= fits ? extent : 1;
+    }
+    total = std::min(total + size, kParametersMax + 1);
+    if (!errors.empty()) return;  // one is enough of a long list
+  }
+  if (total > kParametersMax) {
+    errors.Add("parameters", absl::StrCat("must have at most ", kParametersMax, " values"));
+  }
+}
+
+void CheckTorchScript(const TorchScriptSpec& spec, FieldErrors& errors) {
+  const auto digest = crypto::Digest::Parse(spec.module_sha256);
+  if (!digest.ok() || digest->ToString() != spec.module_sha256) {
+    errors.Add("module_sha256", "must be a SHA-256 in hexadecimal");
+  }
+  CheckBounds(spec.inputs, 1, kInputsMax, "inputs", errors);
+  CheckBounds(spec.input_values, 2, 256, "input_values", errors);
+  CheckBounds(spec.classes, 2, kClassesMax, "classes", errors);
+  CheckModuleTensors(spec.parameters, errors);
+  CheckBounds(spec.tolerance_nanonats, 1, kToleranceMax, "tolerance_nanonats", errors);
+  // Two losses that are each within the tolerance differ from their true difference by up to twice
+  // of it.
+  CheckBounds(spec.deadband_nanonats, 2 * spec.tolerance_nanonats, kDeadbandMax,
+              "deadband_nanonats", errors);
+  CheckOneOf(spec.library, {"torch 1.13"}, "library", errors);
+  CheckOneOf(spec.precision, {"f64", "f32"}, "precision", errors);
+  CheckOneOf(spec.aten_capability, {"default", "avx2", "avx512"}, "aten_capability", errors);
+  CheckOneOf(spec.blas_kernel, {"Nehalem", "Haswell", "Zen", "SkylakeX"}, "blas_kernel", errors);
+}
+
 }  // namespace
 
 absl::Status ValidateModelSpec(const ModelSpec& spec) {
@@ -84,13 +146,16 @@ absl::Status ValidateModelSpec(const ModelSpec& spec) {
     }
     case ModelKind::kConvnet: CheckConvnet(spec, errors); break;
     case ModelKind::kCharacterTransformer: CheckTransformer(spec.transformer, errors); break;
+    case ModelKind::kTorchScript: CheckTorchScript(spec.torchscript, errors); break;
     default: errors.Add("kind", "must name an architecture");
   }
   // Members of other kinds would be lost in the JSON.
   const bool convnet = spec.kind == ModelKind::kConvnet;
   const bool transformer = spec.kind == ModelKind::kCharacterTransformer;
+  const bool module = spec.kind == ModelKind::kTorchScript;
   if ((!convnet && !(spec.image.empty() && spec.channels.empty())) ||
-      (transformer && !spec.layer_sizes.empty()) ||
+      ((transformer || module) && !spec.layer_sizes.empty()) ||
+      (!module && spec.torchscript != TorchScriptSpec{}) ||
       (!transformer && spec.transformer != TransformerSpec{})) {
     errors.Add("model", "has members that are none of its kind");
   }
