@@ -82,6 +82,16 @@ std::vector<ParameterInfo> Table() {
        "How long after a round its score is released."},
       {"score.quantum_nanonats", kInt, 1'000'000, 1, 1'000'000'000, kCooperative, kUp,
        "Released scores are rounded to multiples of this."},
+      // A/B tests of checkpoints.
+      {"comparison.rows_min", kInt, 250, 30, 50'000, kCooperative, kUp,
+       "Visible rows at the first look of an A/B test; every look doubles them."},
+      {"comparison.rows_max", kInt, 10'000, 30, 50'000, kCooperative, kUp,
+       "Visible rows at the last look of an A/B test at most."},
+      {"comparison.error_micro", kMicro, 10'000, 1, 500'000, kCooperative, kDown,
+       "How probable it may be that an A/B test, over all its looks, names a winner among equals, "
+       "or calls equal what differs by more than the margin."},
+      {"comparison.margin_nanonats", kInt, 1'000'000, 0, 1'000'000'000, kCooperative, kDown,
+       "An A/B test ends with equals where the difference lies within this, its bound included."},
       // The filter's rules.
       {"originality.r1_max_micro", kMicro, 600'000, 0, 1'000'000, kCommunity, kDown,
        "Refused above: largest squared partial correlation with another update."},

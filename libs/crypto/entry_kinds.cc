@@ -202,6 +202,10 @@ constexpr KindInfo kKinds[] = {
      {tag::kRound, tag::kReason}, {tag::kPhiNanoNats, tag::kErrorNanoNats}},
     {kind::kComputeMetered, "COMPUTE_METERED", kAtt, kPays, "run", kMay,
      {tag::kPrincipal, tag::kGpuMicros}, {tag::kRound, tag::kAgent}},
+    {kind::kComparisonStarted, "COMPARISON_STARTED", kAtt, kPath, "A/B test", kSigned,
+     {tag::kParentDigest, tag::kCheckpointDigest, tag::kSeedCommitment}, {tag::kModel}},
+    {kind::kComparisonEnded, "COMPARISON_ENDED", kAtt, kPath, "A/B test", kMay,
+     {tag::kStatus, tag::kSeed}, {tag::kRowCount, tag::kPhiNanoNats, tag::kErrorNanoNats}},
 
     {kind::kAccountOpened, "ACCOUNT_OPENED", kLed, kAuthorise, "account", kMay,
      {tag::kAccountType, tag::kAsset, tag::kFloor}, {}},

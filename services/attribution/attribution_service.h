@@ -26,6 +26,9 @@ class AttributionService final : public v1::AttributionService::Service {
   ROCHDALE_RPC(SealValidationPool);
   ROCHDALE_RPC(StartTraining);
   ROCHDALE_RPC(RollBackCheckpoint);
+  ROCHDALE_RPC(CompareCheckpoints);
+  ROCHDALE_RPC(GetComparison);
+  ROCHDALE_RPC(ListComparisons);
   ROCHDALE_RPC(GetRound);
   ROCHDALE_RPC(ListRounds);
   ROCHDALE_RPC(GetCheckpoint);

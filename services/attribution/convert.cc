@@ -6,6 +6,7 @@
 #include "libs/config/parameters.h"
 #include "libs/rpc/document.h"
 #include "libs/rpc/fields.h"
+#include "services/attribution/entries.h"
 #include "services/attribution/rules.h"
 
 namespace rochdale::attribution {
@@ -188,6 +189,41 @@ absl::StatusOr<WantedRollback> ParseRollback(const common::v1::SignedDocument& d
   ASSIGN_OR_RETURN(wanted.cooperative,
                    ParseField<CooperativeId>(body.cooperative_id(), "cooperative_id"));
   return wanted;
+}
+
+absl::StatusOr<WantedComparison> ParseComparison(const common::v1::SignedDocument& document) {
+  WantedComparison wanted;
+  ASSIGN_OR_RETURN(wanted.document, rpc::FromProto(document));
+  ASSIGN_OR_RETURN(const v1::CheckpointComparison body,
+                   rpc::ParseDocument<v1::CheckpointComparison>(wanted.document));
+  FieldErrors errors;
+  wanted.a = rpc::TakeDigest(body.a_sha256(), "a_sha256", errors);
+  wanted.b = rpc::TakeDigest(body.b_sha256(), "b_sha256", errors);
+  if (wanted.a == wanted.b) errors.Add("b_sha256", "must be another one than a_sha256");
+  RETURN_IF_ERROR(errors.ToStatus());
+  ASSIGN_OR_RETURN(wanted.cooperative,
+                   ParseField<CooperativeId>(body.cooperative_id(), "cooperative_id"));
+  return wanted;
+}
+
+void ToProto(const ComparisonRecord& comparison, const std::optional<crypto::Digest>& seed,
+             v1::Comparison& out) {
+  out.set_comparison_id(comparison.comparison.ToString());
+  out.set_cooperative_id(comparison.cooperative.ToString());
+  out.set_a_sha256(comparison.a.ToString());
+  out.set_b_sha256(comparison.b.ToString());
+  out.set_state(static_cast<v1::ComparisonState>(comparison.state));
+  out.set_verdict(static_cast<v1::ComparisonVerdict>(comparison.look.verdict));
+  out.set_rows(comparison.look.rows);
+  out.set_difference_nanonats(comparison.look.difference);
+  out.set_standard_error_nanonats(comparison.look.standard_error);
+  out.set_seed_sha256(comparison.seed_sha256.ToString());
+  if (seed && comparison.ended_us) out.set_seed(seed->ToString());
+  if (comparison.evidence_sha256) out.set_evidence_sha256(comparison.evidence_sha256->ToString());
+  out.set_reason(comparison.reason);
+  out.set_started_time_us(comparison.created_us);
+  out.set_ended_time_us(comparison.ended_us.value_or(0));
+  SetEntry(EventOf("COMPARISON", comparison.comparison.value), *out.mutable_entry());
 }
 
 void ToProto(const ModelRecord& model, v1::Model& out) {

@@ -65,7 +65,17 @@ struct WantedRollback {
 };
 absl::StatusOr<WantedRollback> ParseRollback(const common::v1::SignedDocument& document);
 
+struct WantedComparison {
+  CooperativeId cooperative;
+  crypto::Digest a, b;
+  crypto::SignedDocument document;
+};
+absl::StatusOr<WantedComparison> ParseComparison(const common::v1::SignedDocument& document);
+
 void ToProto(const ModelRecord& model, v1::Model& out);
+// `seed` is shown once the test has ended.
+void ToProto(const ComparisonRecord& comparison, const std::optional<crypto::Digest>& seed,
+             v1::Comparison& out);
 void ToProto(const CheckpointRecord& checkpoint, v1::Checkpoint& out);
 // What is released of a round at `now_us`.
 void ToProto(const RoundRecord& round, int64_t now_us, v1::Round& out);

@@ -99,6 +99,42 @@ absl::Status LogRolledBack(pg::Transaction& tx, const CheckpointRecord& checkpoi
   return Log(tx, builder);
 }
 
+absl::Status LogComparisonStarted(pg::Transaction& tx, const ComparisonRecord& comparison,
+                                  const ModelRecord& model,
+                                  const crypto::SignedDocument& document, absl::Time now) {
+  crypto::EntryBuilder builder(kind::kComparisonStarted,
+                               EventOf("COMPARISON", comparison.comparison.value), now);
+  builder.Cooperative(comparison.cooperative)
+      .Subject(comparison.comparison)
+      .AuthorisedBy(model.event)
+      .Digest(tag::kParentDigest, comparison.a)
+      .Digest(tag::kCheckpointDigest, comparison.b)
+      .Digest(tag::kSeedCommitment, comparison.seed_sha256)
+      .Id(tag::kModel, model.model)
+      .Document(document);
+  return Log(tx, builder);
+}
+
+absl::Status LogComparisonEnded(pg::Transaction& tx, const ComparisonRecord& comparison,
+                                const crypto::Digest& seed, absl::Time now) {
+  crypto::EntryBuilder builder(kind::kComparisonEnded,
+                               EventOf("COMPARED", comparison.comparison.value), now);
+  builder.Cooperative(comparison.cooperative)
+      .Subject(comparison.comparison)
+      .AuthorisedBy(EventOf("COMPARISON", comparison.comparison.value))
+      .U64(tag::kStatus, static_cast<uint64_t>(comparison.look.verdict))
+      .Bytes(tag::kSeed, seed.AsBytes());
+  if (!comparison.evidence_sha256) {
+    builder.Text(tag::kReason, comparison.reason);
+    return Log(tx, builder);
+  }
+  builder.Digest(tag::kEvidenceDigest, *comparison.evidence_sha256)
+      .U64(tag::kRowCount, static_cast<uint64_t>(comparison.look.rows))
+      .I64(tag::kPhiNanoNats, comparison.look.difference)
+      .I64(tag::kErrorNanoNats, comparison.look.standard_error);
+  return Log(tx, builder);
+}
+
 absl::Status LogRoundOpened(pg::Transaction& tx, const RoundRecord& round,
                             const ModelRecord& model, const crypto::SignedDocument& plan,
                             absl::Time now) {

@@ -30,6 +30,13 @@ absl::Status LogCheckpointMade(pg::Transaction& tx, const CheckpointRecord& chec
 absl::Status LogRolledBack(pg::Transaction& tx, const CheckpointRecord& checkpoint,
                            const ModelRecord& model, const crypto::SignedDocument& rollback,
                            absl::Time now);
+// By a founder's document.
+absl::Status LogComparisonStarted(pg::Transaction& tx, const ComparisonRecord& comparison,
+                                  const ModelRecord& model,
+                                  const crypto::SignedDocument& document, absl::Time now);
+// `comparison` with its end.
+absl::Status LogComparisonEnded(pg::Transaction& tx, const ComparisonRecord& comparison,
+                                const crypto::Digest& seed, absl::Time now);
 absl::Status LogRoundOpened(pg::Transaction& tx, const RoundRecord& round,
                             const ModelRecord& model, const crypto::SignedDocument& plan,
                             absl::Time now);

@@ -7,11 +7,13 @@
 #include "libs/base/errors.h"
 #include "libs/base/status_macros.h"
 #include "libs/learning/grid.h"
+#include "services/attribution/evidence_reader.h"
 
 namespace rochdale::attribution {
 namespace {
 
 using Json = nlohmann::json;  // objects keep their keys sorted, bytewise
+using Reader = EvidenceReader;
 
 std::string Decimal(absl::int128 value) {
   if (value < 0) return absl::StrCat("-", Decimal(-value));
@@ -33,70 +35,6 @@ absl::string_view PresetName(learning::CreditPreset preset) {
 bool HasAllMasks(const Evidence& evidence) {
   return evidence.updates.size() <= static_cast<size_t>(learning::kExactShapleyMax);
 }
-
-// Reads members of a JSON value; the first that is missing or of another type is remembered, and
-// everything read after it is empty.
-class Reader {
- public:
-  explicit Reader(const Json& json) : json_(json) {}
-
-  template <typename T>
-  T Typed(const char* key) {  // Id<> and Digest by their text forms
-    auto parsed = T::Parse(Text(key));
-    if (parsed.ok()) return *parsed;
-    Fail(key);
-    return T{};
-  }
-  int64_t Int(const char* key) {
-    const Json* value = Find(key);
-    if (value != nullptr && value->is_number_integer()) return value->get<int64_t>();
-    Fail(key);
-    return 0;
-  }
-  bool Bool(const char* key) {
-    const Json* value = Find(key);
-    if (value != nullptr && value->is_boolean()) return value->get<bool>();
-    Fail(key);
-    return false;
-  }
-  std::string Text(const char* key) {
-    const Json* value = Find(key);
-    if (value != nullptr && value->is_string()) return value->get<std::string>();
-    Fail(key);
-    return "";
-  }
-  const Json& Array(const char* key) {
-    static const Json* empty = new Json(Json::array());
-    const Json* value = Find(key);
-    if (value != nullptr && value->is_array()) return *value;
-    Fail(key);
-    return *empty;
-  }
-  const Json& Member(const char* key) {
-    static const Json* empty = new Json(Json::object());
-    const Json* value = Find(key);
-    if (value != nullptr && value->is_object()) return *value;
-    Fail(key);
-    return *empty;
-  }
-  bool Has(const char* key) const { return json_.is_object() && json_.contains(key); }
-  void Fail(absl::string_view key) {
-    if (status_.ok()) {
-      status_ = Error("BAD_REQUEST", absl::StrCat("evidence: ", key, " is missing or malformed"));
-    }
-  }
-  void Also(const Reader& other) {
-    if (status_.ok()) status_ = other.status_;
-  }
-  const absl::Status& status() const { return status_; }
-
- private:
-  const Json* Find(const char* key) const {
-    return Has(key) ? &json_.at(key) : nullptr;
-  }
-  const Json& json_;
-  absl::Status status_;
-};
 
 absl::int128 ParseInt128(const Json& value, Reader& reader, const char* key) {
   absl::int128 result = 0;

@@ -9,6 +9,7 @@
 #include "libs/base/ids.h"
 #include "libs/crypto/sha256.h"
 #include "libs/learning/model.h"
+#include "services/attribution/comparison_evidence.h"
 
 namespace rochdale::attribution {
 
@@ -151,12 +152,14 @@ struct CreditRecord {
   EventId event;
 };
 
-enum class RunPurpose : int16_t { kMeasure = 1, kGame = 2, kAggregate = 3 };
+enum class RunPurpose : int16_t { kMeasure = 1, kGame = 2, kAggregate = 3, kCompare = 4 };
 enum class RunState : int16_t { kRunning = 1, kDone = 2, kFailed = 3, kCancelled = 4 };
 
+// A run belongs to a round or to an A/B test.
 struct RunRecord {
   RunId run;
-  RoundId round;
+  RoundId round;  // zero where it is of a test
+  std::optional<ComparisonId> comparison;
   RunPurpose purpose = RunPurpose::kMeasure;
   RunState state = RunState::kRunning;
   std::string spec;
@@ -166,6 +169,25 @@ struct RunRecord {
   std::optional<UpdateId> failed_update;
   int64_t shards = 0;
   int64_t shards_done = 0;
+};
+
+// Numbers of the proto's ComparisonState.
+enum class ComparisonState : int16_t { kRunning = 1, kDone = 2, kFailed = 3 };
+
+struct ComparisonRecord {
+  ComparisonId comparison;
+  CooperativeId cooperative;
+  ComparisonState state = ComparisonState::kRunning;
+  crypto::Digest a;
+  crypto::Digest b;
+  crypto::Digest seed_sha256;
+  crypto::Digest document;
+  std::string parameters;
+  Look look;  // the last one, once it is kDone
+  std::optional<crypto::Digest> evidence_sha256;
+  std::string reason;
+  int64_t created_us = 0;
+  std::optional<int64_t> ended_us;
 };
 
 struct ExceptionRecord {

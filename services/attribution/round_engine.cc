@@ -6,6 +6,7 @@
 #include "libs/base/status_macros.h"
 #include "libs/obs/log.h"
 #include "libs/pg/database.h"
+#include "services/attribution/comparison_steps.h"
 #include "services/attribution/round_opening.h"
 #include "services/attribution/round_store.h"
 
@@ -88,6 +89,9 @@ void RoundEngine::Loop() {
                                   obs::Fields().Text("cause", passed.status().ToString()));
       }
       more = passed.ok() && *passed;
+      const absl::StatusOr<int> running =
+          ComparisonSteps(parts_, launcher_, *epoch).AdvanceAll();
+      busy_ = busy_ || (running.ok() && *running > 0);
     }
     if (more) continue;
     const absl::Duration pause = busy_ || !epoch ? parts_.options.poll_every : kIdlePause;

@@ -30,14 +30,12 @@ absl::StatusOr<Shard> HeldShard(pg::Transaction& tx, const WorkerCall& call, int
 }
 
 // `id` and `evidence` make it one, however often it is recorded.
-absl::Status RecordMismatch(pg::Transaction& tx, const WorkerCall& call, const RunLock& run,
-                            absl::string_view id, int64_t number, const crypto::Digest& evidence,
+absl::Status RecordMismatch(pg::Transaction& tx, const WorkerCall& call, absl::string_view id,
+                            int64_t number, const crypto::Digest& evidence,
                             std::string description) {
-  ASSIGN_OR_RETURN(const auto round, FindRound(tx, run.round));
-  if (!round) return absl::InternalError("a run without its round");
   ExceptionRecord exception;
   exception.exception = {crypto::DeterministicId(id, call.run, number, evidence)};
-  exception.cooperative = round->cooperative;
+  ASSIGN_OR_RETURN(exception.cooperative, FindRunCooperative(tx, call.run));
   exception.kind = kResultMismatch;
   exception.subject = call.run.value;
   exception.description = std::move(description);
@@ -93,7 +91,7 @@ absl::Status RunEngine::Complete(const WorkerCall& call, int64_t number, int64_t
         }
         if (first) {
           RETURN_IF_ERROR(RecordMismatch(
-              tx, call, run, "attribution/mismatch", number, digest,
+              tx, call, "attribution/mismatch", number, digest,
               absl::StrCat("shard ", number, " of the run has a result, and worker ",
                            call.session, " delivered another one with digest ",
                            digest.ToString())));
@@ -138,7 +136,7 @@ absl::Status RunEngine::Decide(const WorkerCall& call, int64_t number) {
     if (!first) return absl::InternalError("a disputed shard without a result");
     if (*first != digest) {
       RETURN_IF_ERROR(RecordMismatch(
-          tx, call, run, "attribution/corrected", number, *first,
+          tx, call, "attribution/corrected", number, *first,
           absl::StrCat("shard ", number, " of the run had a wrong result with digest ",
                        first->ToString(), "; the service's own evaluation replaced it")));
     }

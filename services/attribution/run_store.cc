@@ -10,7 +10,8 @@ namespace {
 RunRecord RunOf(const pg::Row& row) {
   RunRecord run;
   run.run = row.Get<RunId>("run_id");
-  run.round = row.Get<RoundId>("round_id");
+  run.round = row.Get<std::optional<RoundId>>("round_id").value_or(RoundId{});
+  run.comparison = row.Get<std::optional<ComparisonId>>("comparison_id");
   run.purpose = static_cast<RunPurpose>(row.Get<int32_t>("purpose"));
   run.state = static_cast<RunState>(row.Get<int32_t>("state"));
   run.spec = row.GetBytes("spec");
@@ -58,16 +59,19 @@ std::optional<Shard> MaybeShard(const std::optional<pg::Row>& row) {
 
 constexpr char kInsertRun[] =
     "INSERT INTO runs (run_id, round_id, purpose, state, spec, spec_sha256, lease_ms, "
-    "attempts_max, reason, created_us) VALUES ($1, $2, $3, 1, $4, $5, $6, $7, '', $8) "
+    "attempts_max, reason, created_us, comparison_id) "
+    "VALUES ($1, $2, $3, 1, $4, $5, $6, $7, '', $8, $9) "
     "ON CONFLICT (run_id) DO NOTHING";
 constexpr char kInsertRunBlob[] = "INSERT INTO run_blobs (run_id, sha256) VALUES ($1, $2)";
 absl::Status InsertRun(pg::Transaction& tx, const RunRecord& run, const RunSpec& spec,
                        const std::vector<ShardRange>& shards, int64_t now_us) {
   const std::string json = RunSpecToJson(spec);
+  std::optional<RoundId> round;
+  if (!run.comparison) round = run.round;
   ASSIGN_OR_RETURN(const int64_t inserted,
-                   tx.ExecAffected(kInsertRun, run.run, run.round, static_cast<int>(run.purpose),
+                   tx.ExecAffected(kInsertRun, run.run, round, static_cast<int>(run.purpose),
                                    pg::Bytes{json}, crypto::Sha256(json), run.lease_ms,
-                                   run.attempts_max, now_us));
+                                   run.attempts_max, now_us, run.comparison));
   if (inserted == 0) return absl::OkStatus();
   for (const crypto::Digest& blob : RunBlobs(spec)) {
     RETURN_IF_ERROR(tx.Exec(kInsertRunBlob, run.run, blob).status());
@@ -146,12 +150,22 @@ absl::StatusOr<bool> RunReadsBlob(pg::Transaction& tx, const RunId& run,
 }
 
 constexpr char kLockRun[] =
-    "SELECT round_id, state, lease_ms, attempts_max FROM runs WHERE run_id = $1 FOR UPDATE";
+    "SELECT state, lease_ms, attempts_max FROM runs WHERE run_id = $1 FOR UPDATE";
 absl::StatusOr<RunLock> LockRun(pg::Transaction& tx, const RunId& run) {
   ASSIGN_OR_RETURN(const auto row, tx.ExecOptional(kLockRun, run));
   if (!row) return Error("NOT_FOUND", "no such run");
-  return RunLock{row->Get<RoundId>(0), static_cast<RunState>(row->Get<int32_t>(1)),
-                 row->Get<int64_t>(2), row->Get<int32_t>(3)};
+  return RunLock{static_cast<RunState>(row->Get<int32_t>(0)), row->Get<int64_t>(1),
+                 row->Get<int32_t>(2)};
+}
+
+constexpr char kRunCooperative[] =
+    "SELECT coalesce(r.cooperative_id, c.cooperative_id) FROM runs "
+    "LEFT JOIN rounds r USING (round_id) LEFT JOIN comparisons c USING (comparison_id) "
+    "WHERE run_id = $1";
+absl::StatusOr<CooperativeId> FindRunCooperative(pg::Transaction& tx, const RunId& run) {
+  ASSIGN_OR_RETURN(const auto row, tx.ExecOptional(kRunCooperative, run));
+  if (!row) return Error("NOT_FOUND", "no such run");
+  return row->Get<CooperativeId>(0);
 }
 
 constexpr char kFindClaim[] =

@@ -47,13 +47,15 @@ struct Shard {
 };
 
 struct RunLock {  // what locking a run's row tells
-  RoundId round;
   RunState state = RunState::kRunning;
   int64_t lease_ms = 0;
   int attempts_max = 0;
 };
 // NOT_FOUND.
 absl::StatusOr<RunLock> LockRun(pg::Transaction& tx, const RunId& run);
+
+// Whose round or A/B test it belongs to. NOT_FOUND.
+absl::StatusOr<CooperativeId> FindRunCooperative(pg::Transaction& tx, const RunId& run);
 
 // The shard that this request claimed, while its lease lasts.
 absl::StatusOr<std::optional<Shard>> FindClaim(pg::Transaction& tx, const RunId& run,

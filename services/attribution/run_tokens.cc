@@ -55,6 +55,10 @@ crypto::Digest Secrets::RoundSeed(const RoundId& round) const {
   return Derive("ROCHDALEseed", round.value.AsBytes(), "");
 }
 
+crypto::Digest Secrets::ComparisonSeed(const ComparisonId& comparison) const {
+  return Derive("ROCHDALEabsd", comparison.value.AsBytes(), "");
+}
+
 crypto::Digest Secrets::SplitSeed(const CooperativeId& cooperative,
                                   const crypto::Digest& pool) const {
   return Derive("ROCHDALEsplt", cooperative.value.AsBytes(), pool.AsBytes());

@@ -18,6 +18,7 @@
 #include "libs/config/flags.h"
 #include "libs/crypto/sha256.h"
 #include "libs/rpc/auth.h"
+#include "services/attribution/records.h"
 
 namespace rochdale::pg {
 class Database;
@@ -36,6 +37,7 @@ class Secrets {
   std::string RunToken(const RunId& run) const;
   std::string SessionToken(const RunId& run, const SessionId& session) const;
   crypto::Digest RoundSeed(const RoundId& round) const;
+  crypto::Digest ComparisonSeed(const ComparisonId& comparison) const;
   crypto::Digest SplitSeed(const CooperativeId& cooperative, const crypto::Digest& pool) const;
 
   // What a token says, if it is one of ours; nothing is looked up.

@@ -108,6 +108,7 @@ bool IsOwnAgent(const Log& log, const crypto::Entry& entry) {
 uint16_t AuthorKind(const crypto::Entry& entry) {
   switch (entry.kind) {
     case kind::kUpdateCommitted: return kind::kMandateGranted;
+    case kind::kComparisonEnded: return kind::kComparisonStarted;
     case kind::kUpdateReceived:
     case kind::kUpdateExpired:
     case kind::kDecisionMade: return kind::kUpdateCommitted;

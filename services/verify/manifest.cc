@@ -21,7 +21,7 @@ bool HasPlace(absl::string_view path) {
   }
   for (const absl::string_view folder :
        {"log/checkpoints/", "log/tile/", "documents/", "decisions/", "rounds/", "credits/",
-        "statements/", "blobs/"}) {
+        "statements/", "comparisons/", "blobs/"}) {
     if (absl::StartsWith(path, folder)) return true;
   }
   return false;

@@ -233,22 +233,9 @@ absl::Status CheckUpdates(const Log& log, const Evidence& evidence) {
   return absl::OkStatus();
 }
 
-absl::Status CheckPool(const Log& log, const Evidence& evidence) {
-  const auto salt = crypto::Salt::FromBytes(evidence.split_seed.AsBytes());
-  for (const size_t i : log.OfKind(kind::kValidationPoolSealed)) {
-    const Entry& sealed = log.at(i);
-    if (sealed.cooperative != evidence.cooperative) continue;
-    if (DigestOr(sealed, tag::kDataCommitment) ==
-            crypto::Commitment(*salt, evidence.pool.AsBytes()) &&
-        sealed.U64(tag::kRowCount).value_or(0) == static_cast<uint64_t>(evidence.pool_rows)) {
-      return absl::OkStatus();
-    }
-  }
-  return Wrong("split_seed and pool_sha256 open no commitment of VALIDATION_POOL_SEALED");
-}
-
 absl::Status CheckDrawOf(const Log& log, const Evidence& evidence, const Rounds& rounds) {
-  RETURN_IF_ERROR(CheckPool(log, evidence));
+  RETURN_IF_ERROR(CheckPool(log, evidence.cooperative, evidence.split_seed, evidence.pool,
+                            evidence.pool_rows));
   // Before the list of a hostile size is made.
   if (evidence.pool_rows > learning::kDatasetRowsMax) return Wrong("pool_rows is out of bounds");
   std::set<int64_t> retired;
@@ -329,6 +316,20 @@ bool HasCredit(const Evidence& evidence) {
 }
 
 }  // namespace
+
+absl::Status CheckPool(const Log& log, const CooperativeId& cooperative, const Digest& split_seed,
+                       const Digest& pool, int64_t pool_rows) {
+  const auto salt = crypto::Salt::FromBytes(split_seed.AsBytes());
+  for (const size_t i : log.OfKind(kind::kValidationPoolSealed)) {
+    const Entry& sealed = log.at(i);
+    if (sealed.cooperative != cooperative) continue;
+    if (DigestOr(sealed, tag::kDataCommitment) == crypto::Commitment(*salt, pool.AsBytes()) &&
+        sealed.U64(tag::kRowCount).value_or(0) == static_cast<uint64_t>(pool_rows)) {
+      return absl::OkStatus();
+    }
+  }
+  return Wrong("split_seed and pool_sha256 open no commitment of VALIDATION_POOL_SEALED");
+}
 
 Rounds CheckRounds(const Bundle& bundle, const Log& log, const Documents& documents,
                    const CooperativeId& cooperative, Report& report) {

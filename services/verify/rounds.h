@@ -20,6 +20,11 @@ using Rounds = std::map<RoundId, attribution::Evidence>;
 
 inline constexpr int64_t kEveryRound = std::numeric_limits<int64_t>::max();
 
+// DATA_LOSS unless this is a pool of so many rows that the cooperative sealed.
+absl::Status CheckPool(const Log& log, const CooperativeId& cooperative,
+                       const crypto::Digest& split_seed, const crypto::Digest& pool,
+                       int64_t pool_rows);
+
 // Checks "rounds" (evidence, log and lineage agree), "draw" (rows follow from committed seeds) and
 // "estimates" (weights and credits follow from earlier credits, samples and v(S)). Gives the
 // evidence that could be read. `documents` may be empty: then reported samples are not looked at.

@@ -5,6 +5,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "services/verify/bundle.h"
+#include "services/verify/comparisons.h"
 #include "services/verify/decisions.h"
 #include "services/verify/documents.h"
 #include "services/verify/epochs.h"
@@ -24,6 +25,7 @@ void CheckCreditPart(const Request& request, const Bundle& bundle, const Log& lo
   const Rounds rounds = CheckRounds(bundle, log, documents, cooperative, report);
   CheckCredits(bundle, log, cooperative, rounds, report);
   CheckRecomputation(bundle, rounds, request.recomputed_rounds, request.update, report);
+  CheckComparisons(bundle, log, cooperative, rounds, report);
 }
 
 replay::Books CheckMoneyPart(const Bundle& bundle, const Log& log, const Documents& documents,

@@ -307,6 +307,19 @@ class Admin:
         return self._call("attribution", "RollBackCheckpoint",
                           att.RollBackCheckpointRequest(rollback=document)).checkpoint
 
+    def compare(self, a_sha256: str, b_sha256: str, cooperative=None):
+        """Starts an A/B test of two checkpoints of the lineage on visible validation rows."""
+        document = self.sign(att.CheckpointComparison(
+            cooperative_id=self._cooperative_id(cooperative), a_sha256=a_sha256,
+            b_sha256=b_sha256, signed_time_us=documents.now_us()))
+        return self._call("attribution", "CompareCheckpoints",
+                          att.CompareCheckpointsRequest(comparison=document)).comparison
+
+    def comparison(self, comparison_id: str):
+        """The A/B test as it stands: see `state` and `verdict`."""
+        return self._transport.call("attribution", "GetComparison", att.GetComparisonRequest(
+            comparison_id=comparison_id)).comparison
+
     # ---- Money ----
 
     def open_account(self, label: str = "", kind: str = "PERSON", account_id=None,

@@ -41,6 +41,7 @@ class Exporter:
         # What the log says about this cooperative, collected while it is written.
         self._decisions = {}     # update id -> digest of its decision
         self._evidence = {}      # round id -> digest of its evidence
+        self._comparisons = {}   # A/B test id -> digest of its evidence
         self._credits = []       # (log index, Entry)
         self._documents = {}     # digest -> (service, kind)
         self._agents = {}        # agent id -> digest of its registration, of every cooperative
@@ -59,6 +60,7 @@ class Exporter:
         head, key = self._wait_for_head(events - {""}, self._paid_until(statements))
         self._write_log(head, key)
         evidence = [self._write_evidence(*item) for item in sorted(self._evidence.items())]
+        self._write_comparisons()
         self._write_decisions()
         self._write_credits()
         self._write_statements(statements)
@@ -130,6 +132,16 @@ class Exporter:
         self._report.rounds += 1
         self._say(f"round {round_id}: evidence")
         return json.loads(response.body)
+
+    def _write_comparisons(self) -> None:
+        for comparison_id, digest in sorted(self._comparisons.items()):
+            response = self._patiently("attribution", "GetComparison",
+                                       att.GetComparisonRequest(comparison_id=comparison_id))
+            if response is None:
+                self._withhold(f"evidence of A/B test {comparison_id}: not shown to this caller")
+                continue
+            check_digest(f"evidence of A/B test {comparison_id}", response.evidence, digest)
+            self._files.write(f"comparisons/{comparison_id}.json", response.evidence)
 
     def _write_decisions(self) -> None:
         hidden = 0
@@ -233,6 +245,8 @@ class Exporter:
             self._decisions[entry.subject] = entry.hex("decision_digest")
         elif entry.kind == "EVIDENCE_MADE":
             self._evidence[entry.subject] = entry.hex("evidence_digest")
+        elif entry.kind == "COMPARISON_ENDED" and entry.hex("evidence_digest"):
+            self._comparisons[entry.subject] = entry.hex("evidence_digest")
         elif entry.kind == "CREDIT_ASSIGNED":
             self._credits.append((index, entry))
         elif entry.kind == "MANDATE_GRANTED":

@@ -76,23 +76,24 @@ TEST_CASE("An honest bundle verifies", "[verify]") {
   for (const char* name :
        {"files", "origin-key", "manifest-signature", "manifest", "log-checkpoint", "log-tree",
         "log-consistency", "log-entries", "authority", "documents", "contents", "decisions",
-        "refused-unpaid", "rounds", "draw", "estimates", "credits", "recomputation", "transfers",
-        "epochs", "payments", "statements"}) {
+        "refused-unpaid", "rounds", "draw", "estimates", "credits", "recomputation",
+        "comparisons", "transfers", "epochs", "payments", "statements"}) {
     INFO(name);
     REQUIRE(Find(report, name) != nullptr);
     CHECK_FALSE(Find(report, name)->Detail().empty());
   }
-  CHECK(report.checks().size() == 22);
+  CHECK(report.checks().size() == 23);
   // Something was looked at in every one of them.
   CHECK(absl::StartsWith(Find(report, "recomputation")->Detail(), "2 of 2 rounds"));
   CHECK(absl::StartsWith(Find(report, "decisions")->Detail(), "6 decisions made again, 0 not"));
   CHECK(absl::StartsWith(Find(report, "refused-unpaid")->Detail(), "1 of 6 updates refused"));
   CHECK(absl::StartsWith(Find(report, "credits")->Detail(), "5 credits"));
+  CHECK(absl::StartsWith(Find(report, "comparisons")->Detail(), "1 A/B tests, 1 ended"));
   CHECK(absl::StartsWith(Find(report, "epochs")->Detail(), "2 epochs share 1500003"));
   CHECK(absl::StartsWith(Find(report, "statements")->Detail(), "5 statements"));
   const auto json = nlohmann::json::parse(report.ToJson(false));
   CHECK(json["ok"] == true);
-  CHECK(json["checks"].size() == 22);
+  CHECK(json["checks"].size() == 23);
   CHECK(json["checks"][0].size() == 3);
 }
 
@@ -110,7 +111,7 @@ TEST_CASE("A bundle of a log that was restarted openly verifies", "[verify]") {
   const Report report = VerifySample(sample);
   INFO(report.ToText());
   CHECK(report.ok());
-  CHECK(report.checks().size() == 22);
+  CHECK(report.checks().size() == 23);
   CHECK(sample.origin().name != Honest().origin().name);
 }
 
@@ -306,6 +307,8 @@ TEST_CASE("Whatever an operator signs, a lie is found", "[verify]") {
       {Fault::kNotSettled, "epochs"},
       {Fault::kWrongStatement, "statements"},
       {Fault::kWrongCreditFile, "credits"},
+      {Fault::kOtherVerdict, "comparisons"},
+      {Fault::kLateStop, "comparisons"},
       {Fault::kForgedHead, "log-consistency"},
       {Fault::kExpiredMandate, "contents"},
       {Fault::kOtherMandate, "contents"},

@@ -79,6 +79,7 @@ SampleCooperative::SampleCooperative(Fault fault, int members, bool restarted,
   PayRevenue(1'000'003);
   CloseEpoch(1, 1'000'003);
   RunRound(2);
+  Compare();
   PayRevenue(500'000);
   CloseEpoch(2, 500'000);
   // Enough entries for a full tile and a second level.

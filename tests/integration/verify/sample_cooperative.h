@@ -53,6 +53,8 @@ enum class Fault {
   kOtherBudget,            // a mandate's entry allows more than was signed
   kOtherKyc,               // a KYC level's entry says more than was signed
   kOtherParameter,         // a first value that is not in the genesis
+  kOtherVerdict,           // an A/B test is said to be won by the other one
+  kLateStop,               // an A/B test went on after the look that ended it
   // Of a log that was restarted:
   kRestartByStranger,      // a statement that the operator's signature is not under
   kRestartOfNothing,       // the checkpoint it shows is not beyond what was kept
@@ -133,6 +135,7 @@ class SampleCooperative {
               const std::vector<Update>& admitted);
   void LogRound(const attribution::Evidence& evidence, const EventId& opened,
                 const std::vector<Update>& admitted, const crypto::Digest& digest);
+  void Compare();  // what the first round started from with what it made
   void PayRevenue(int64_t amount);
   void CloseEpoch(int64_t number, int64_t revenue);
   void PutBlob(const std::string& bytes);

@@ -11,6 +11,7 @@
 #include "libs/learning/exact_evaluator.h"
 #include "libs/tensor/flat.h"
 #include "nlohmann/json.hpp"
+#include "services/attribution/comparison_evidence.h"
 #include "services/attribution/draw.h"
 #include "services/attribution/game.h"
 #include "services/attribution/parameters_file.h"
@@ -408,6 +409,67 @@ void SampleCooperative::LogRound(const attribution::Evidence& evidence, const Ev
                   static_cast<uint64_t>(__builtin_popcountll(evidence.applied_mask)))
              .Bytes(tag::kSeed, evidence.seed.AsBytes())
              .Digest(tag::kMatrixRoot, evidence.losses_root));
+}
+
+void SampleCooperative::Compare() {
+  attribution::ComparisonEvidence evidence;
+  evidence.comparison = attribution::ComparisonId{NewId("A/B test")};
+  evidence.cooperative = cooperative_;
+  evidence.a = rounds_.front().base;
+  evidence.b = rounds_.front().next;
+  evidence.rule = {.rows_min = 5, .rows_max = 20, .error_micro = 100'000, .margin_nanonats = 1'000};
+  evidence.seed = crypto::Sha256("seed of the A/B test");
+  evidence.seed_sha256 = crypto::Sha256(evidence.seed.AsBytes());
+  evidence.pool = pool_digest_;
+  evidence.split_seed = split_seed_;
+  evidence.pool_rows = kPoolRows;
+  evidence.visible_rows = kVisibleRows;
+  const learning::Dataset rows =
+      learning::TakeRows(pool_rows_, attribution::ComparisonOrder(evidence.seed, visible_));
+  const auto losses = [&](const crypto::Digest& digest) {
+    const std::string& file = files_.at(absl::StrCat("blobs/", digest.ToString()));
+    const learning::GridVector parameters = Must(attribution::ParseCheckpoint(file, spec_));
+    return Must(learning::EvaluateCheckpoints(spec_, {parameters}, rows)).losses;
+  };
+  const std::vector<int64_t> a = losses(evidence.a), b = losses(evidence.b);
+  const auto look = [&](int64_t count) {
+    evidence.losses_a.assign(a.begin(), a.begin() + count);
+    evidence.losses_b.assign(b.begin(), b.begin() + count);
+    evidence.look = attribution::TakeLook(evidence.rule, kVisibleRows, evidence.losses_a,
+                                          evidence.losses_b);
+  };
+  int64_t count = 0;
+  while (evidence.look.verdict == attribution::Verdict::kNone) {
+    count = attribution::RowsOfNextLook(evidence.rule, kVisibleRows, count);
+    look(count);
+  }
+  if (Is(Fault::kLateStop)) look(kVisibleRows);
+  if (Is(Fault::kOtherVerdict)) {
+    evidence.look.verdict = evidence.look.verdict == attribution::Verdict::kABetter
+                                ? attribution::Verdict::kBBetter
+                                : attribution::Verdict::kABetter;
+  }
+  const std::string body = attribution::ComparisonEvidenceToJson(evidence);
+  files_[absl::StrCat("comparisons/", evidence.comparison.ToString(), ".json")] = body;
+  EventId started_event;
+  crypto::EntryBuilder started = Entry(kind::kComparisonStarted, &started_event);
+  Append(started.Cooperative(cooperative_).Subject(evidence.comparison)
+             .AuthorisedBy(model_event_).Digest(tag::kParentDigest, evidence.a)
+             .Digest(tag::kCheckpointDigest, evidence.b)
+             .Digest(tag::kSeedCommitment, evidence.seed_sha256)
+             .Document(Sign(founder_, "rochdale.attribution.v1.CheckpointComparison",
+                            Json{{"cooperativeId", cooperative_.ToString()},
+                                 {"aSha256", evidence.a.ToString()},
+                                 {"bSha256", evidence.b.ToString()}}
+                                .dump())));
+  crypto::EntryBuilder ended = Entry(kind::kComparisonEnded, nullptr);
+  Append(ended.Cooperative(cooperative_).Subject(evidence.comparison).AuthorisedBy(started_event)
+             .U64(tag::kStatus, static_cast<uint64_t>(evidence.look.verdict))
+             .Bytes(tag::kSeed, evidence.seed.AsBytes())
+             .Digest(tag::kEvidenceDigest, crypto::Sha256(body))
+             .U64(tag::kRowCount, static_cast<uint64_t>(evidence.look.rows))
+             .I64(tag::kPhiNanoNats, evidence.look.difference)
+             .I64(tag::kErrorNanoNats, evidence.look.standard_error));
 }
 
 }  // namespace rochdale::verify

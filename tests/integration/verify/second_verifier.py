@@ -18,12 +18,14 @@ from pathlib import Path
 
 from second_basics import (ZERO, Bundle, Failed, Key, Log, derived_id, ed25519, need, parse,
                            read_log, root, sha, uuid_text)
+from second_comparisons import check_comparisons
 from second_money import check_money
 from second_orders import Document, check_orders, check_restarts
 from second_rounds import check_rounds
 
 MUST_BE_ALLOWED_BY = {203: 108, 204: 203, 205: 203, 206: 203, 308: 205, 310: 205, 502: 501,
-                      503: 502, 504: 502}
+                      503: 502, 504: 502,
+                      314: 313}
 
 
 def check_authority(log):
@@ -151,13 +153,15 @@ def verify(folder, key_text):
     check_orders(log, documents)
     decisions = check_decisions(bundle, log)
     rounds, recomputed = check_rounds(bundle, log)
+    comparisons = check_comparisons(bundle, log)
     check_money(log)
     epochs = check_epochs(log)
     return (f"{len(bundle.files)} files, {len(log.entries)} entries, {len(documents)} documents, "
             f"{decisions} decisions, {rounds} rounds ({recomputed} evaluated again), "
-            f"{epochs} epochs")
+            f"{epochs} epochs, {comparisons} A/B tests")
 
 
+EVERYTHING = "2 rounds (2 evaluated again), 2 epochs, 1 A/B tests"
 MODELS = [
     {"kind": "CONVNET", "image": [1, 4, 4], "channels": [6, 8], "layer_sizes": [4]},
     {"kind": "CHARACTER_TRANSFORMER", "context": 16, "vocabulary": 4, "width": 6, "heads": 2,
@@ -173,7 +177,7 @@ def sample(program):
                              text=True).stdout.strip()
         said = verify(bundle, key)
         print(said)
-        need("2 rounds (2 evaluated again), 2 epochs" in said, "something was not looked at")
+        need(EVERYTHING in said, "something was not looked at")
         variants = [(12, "mean")]  # Shapley is sampled
         variants += [(6, rule) for rule in ("sample_weighted", "credit_weighted", "trimmed_mean",
                                             "median", "multi_krum")]
@@ -183,7 +187,7 @@ def sample(program):
             key_of_it = subprocess.run([program, variant, "0", str(members), rule], check=True,
                                        capture_output=True, text=True).stdout.strip()
             said = verify(variant, key_of_it)
-            need("2 rounds (2 evaluated again), 2 epochs" in said, "something was not looked at")
+            need(EVERYTHING in said, "something was not looked at")
             print(f"{members} members, {rule}: {said}")
         again = Path(folder) / "again"  # its log was restarted
         again.mkdir()

@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
           Fault::kWrongNext, Fault::kWrongBlob, Fault::kWrongShare, Fault::kPaidTwice,
           Fault::kPaidNothing, Fault::kCreditCountedTwice, Fault::kOverdraft, Fault::kNotSettled,
           Fault::kWrongCreditFile, Fault::kForgedHead, Fault::kOtherOrder,
+          Fault::kOtherVerdict, Fault::kLateStop,
           Fault::kRestartByStranger, Fault::kRestartOfNothing, Fault::kRestartOfAnother,
           Fault::kRestartToldOtherwise}) {
       std::printf("%d\n", static_cast<int>(fault));

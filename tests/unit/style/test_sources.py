@@ -30,8 +30,9 @@ STANDALONE = "services/standalone"
 # The auditor repeats what services did, by their own pure functions (no RPC, no database): the
 # targets rochdale_evidence and rochdale_filter_rules.
 VERIFY = "services/verify"
-REPEATED = {"services/attribution/evidence.h", "services/filter/clipping.h",
-            "services/filter/composition.h", "services/filter/direction.h"}
+REPEATED = {"services/attribution/comparison_evidence.h", "services/attribution/evidence.h",
+            "services/filter/clipping.h", "services/filter/composition.h",
+            "services/filter/direction.h"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]', re.MULTILINE)
 TORCH = re.compile(r"^(torch|ATen|c10|caffe2)/")
