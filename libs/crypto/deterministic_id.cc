@@ -25,4 +25,11 @@ Uuid DeterministicId(absl::string_view domain, std::initializer_list<IdPart> par
   return id;
 }
 
+Uuid DeterministicIdBeside(absl::string_view domain, const Uuid& id) {
+  constexpr size_t kKept = 5;
+  Uuid derived = DeterministicId(domain, id);
+  std::copy_n(id.bytes.begin(), kKept, derived.bytes.begin());
+  return derived;
+}
+
 }  // namespace rochdale::crypto

@@ -195,7 +195,7 @@ absl::Status Books::Move(const Entry& entry) {
   }
   if (transfers_.contains(entry.subject)) return Wrong("its transfer was posted before");
   if (entry.event_id.value !=
-      crypto::DeterministicId("ledger/transfer-posted", TransferId{entry.subject})) {
+      crypto::DeterministicIdBeside("ledger/transfer-posted", entry.subject)) {
     return Wrong("its event id does not follow from its transfer's");
   }
   RETURN_IF_ERROR(CheckOrder(entry, transfer));

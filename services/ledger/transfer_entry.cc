@@ -14,7 +14,7 @@ namespace kind = crypto::kind;
 namespace tag = crypto::tag;
 
 EventId PostedEvent(const TransferId& transfer) {
-  return {crypto::DeterministicId("ledger/transfer-posted", transfer)};
+  return {crypto::DeterministicIdBeside("ledger/transfer-posted", transfer.value)};
 }
 
 namespace {

@@ -31,7 +31,7 @@ crypto::KeyPair KeyOf(const std::string& name) {
 }
 
 EventId EventOf(const Uuid& transfer) {
-  return {crypto::DeterministicId("ledger/transfer-posted", TransferId{transfer})};
+  return {crypto::DeterministicIdBeside("ledger/transfer-posted", transfer)};
 }
 
 template <typename T>

@@ -113,7 +113,7 @@ crypto::EntryBuilder SampleCooperative::Entry(uint16_t kind, EventId* event) {
 
 crypto::EntryBuilder SampleCooperative::TransferEntry(const Uuid& transfer) {
   time_us_ += 1'000;
-  const EventId event{crypto::DeterministicId("ledger/transfer-posted", TransferId{transfer})};
+  const EventId event{crypto::DeterministicIdBeside("ledger/transfer-posted", transfer)};
   crypto::EntryBuilder posted(kind::kTransferPosted, event, absl::FromUnixMicros(time_us_));
   posted.Subject(transfer);
   return posted;

@@ -35,5 +35,17 @@ TEST_CASE("Different parts give different ids") {
         "7384411b-8e3e-8d7e-a55b-17703687d499");
 }
 
+TEST_CASE("An id beside another keeps the bytes that order it by time") {
+  const Uuid near = *Uuid::Parse("0192f3a4-b5c6-7d7e-8f90-a1b2c3d4e5f6");
+  const Uuid id = DeterministicIdBeside("d", near);
+  CHECK(id.AsBytes().substr(0, 5) == near.AsBytes().substr(0, 5));
+  CHECK(id.AsBytes().substr(5) == DeterministicId("d", near).AsBytes().substr(5));
+  // The rest of `near` counts only through the hash.
+  Uuid other = near;
+  other.bytes[15] ^= 1;
+  CHECK(DeterministicIdBeside("d", other) != id);
+  CHECK(DeterministicIdBeside("e", near) != id);
+}
+
 }  // namespace
 }  // namespace rochdale::crypto
