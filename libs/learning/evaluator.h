@@ -31,19 +31,25 @@ class Evaluator {
                                                          const EvaluationOptions& options = {}) = 0;
 };
 
+// Keeps what it found of the last base (base_cache.h).
 class HostEvaluator final : public Evaluator {
  public:
   absl::StatusOr<LossMatrix> EvaluateCoalitions(const ModelSpec& spec, GridSpan base,
                                                 absl::Span<const GridSpan> updates,
                                                 absl::Span<const uint64_t> masks, Rows rows,
                                                 const EvaluationOptions& options = {}) override {
-    return learning::EvaluateCoalitions(spec, base, updates, masks, rows, options);
+    EvaluationOptions with_cache = options;
+    if (with_cache.cache == nullptr) with_cache.cache = &cache_;
+    return learning::EvaluateCoalitions(spec, base, updates, masks, rows, with_cache);
   }
   absl::StatusOr<LossMatrix> EvaluateCheckpoints(const ModelSpec& spec,
                                                  absl::Span<const GridSpan> candidates, Rows rows,
                                                  const EvaluationOptions& options = {}) override {
     return learning::EvaluateCheckpoints(spec, candidates, rows, options);
   }
+
+ private:
+  BaseCache<double> cache_;
 };
 
 }  // namespace rochdale::learning

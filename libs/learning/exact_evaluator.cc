@@ -45,7 +45,7 @@ absl::StatusOr<LossMatrix> EvaluateCoalitions(const ModelSpec& spec, GridSpan ba
                                  matrix.losses.data()));
     return matrix;
   }
-  SharedEvaluation<double> evaluation(spec, rows, options);
+  SharedEvaluation<double> evaluation(spec, rows, options, options.cache);
   RETURN_IF_ERROR(
       evaluation.RunCoalitions(base, updates, masks, LossSink(spec, rows, matrix)));
   return matrix;
@@ -65,7 +65,7 @@ absl::StatusOr<LossMatrix> EvaluateCheckpoints(const ModelSpec& spec,
                                  matrix.losses.data()));
     return matrix;
   }
-  SharedEvaluation<double> evaluation(spec, rows, options);
+  SharedEvaluation<double> evaluation(spec, rows, options, options.cache);
   RETURN_IF_ERROR(evaluation.RunCheckpoints(candidates, LossSink(spec, rows, matrix)));
   return matrix;
 }
@@ -88,7 +88,7 @@ absl::StatusOr<int64_t> CountCorrect(const ModelSpec& spec, GridSpan parameters,
       correct += best == rows.labels[first + r];
     }
   };
-  SharedEvaluation<double> evaluation(spec, rows, options);
+  SharedEvaluation<double> evaluation(spec, rows, options, options.cache);
   RETURN_IF_ERROR(evaluation.RunCheckpoints({parameters}, sink));
   return correct;
 }

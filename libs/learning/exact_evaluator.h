@@ -21,6 +21,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "libs/learning/base_cache.h"
 #include "libs/learning/dataset.h"
 #include "libs/learning/grid.h"
 #include "libs/learning/model.h"
@@ -52,6 +53,9 @@ struct EvaluationOptions {
   // Rows at a time; 0: chosen for the model. No effect on results.
   int row_block = 0;
   std::optional<RangeViolation>* violation = nullptr;  // set where EVALUATION_RANGE is returned
+  // What to take over from earlier evaluations and leave to later ones; null: nothing. Belongs to
+  // one thread. No effect on results.
+  BaseCache<double>* cache = nullptr;
 };
 
 // The game of a round: candidate c is base + the updates in masks[c], saturating (ApplyUpdates).

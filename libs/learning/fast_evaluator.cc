@@ -10,7 +10,8 @@ namespace rochdale::learning {
 absl::StatusOr<std::vector<float>> FastEvaluateCoalitions(const ModelSpec& spec, GridSpan base,
                                                           absl::Span<const GridSpan> updates,
                                                           absl::Span<const uint64_t> masks,
-                                                          Rows rows) {
+                                                          Rows rows,
+                                                          BaseCache<float>* cache) {
   RETURN_IF_ERROR(ValidateModelSpec(spec));
   RETURN_IF_ERROR(CheckRows(rows, spec));
   if (IsStaged(spec.kind) || !spec.exact()) {
@@ -26,7 +27,7 @@ absl::StatusOr<std::vector<float>> FastEvaluateCoalitions(const ModelSpec& spec,
                      losses.data() + candidate * rows.count() + first);
   };
   const EvaluationOptions options;
-  SharedEvaluation<float> evaluation(spec, rows, options);
+  SharedEvaluation<float> evaluation(spec, rows, options, cache);
   RETURN_IF_ERROR(evaluation.RunCoalitions(base, updates, masks, sink));
   return losses;
 }

@@ -12,11 +12,12 @@ namespace rochdale::learning {
 // of 2^-20 in every element (layer_delta.h), it is taken for that one: an agent that trains factors
 // of low rank need not say so. A pre-activation is then off by at most that times the sum of the
 // layer's inputs. Convnets and character transformers have no f32 pass of their own: they are
-// evaluated exactly, with that one's errors, too. Errors: BAD_REQUEST, TENSOR_NOT_FINITE,
-// PROBE_INVALID.
+// evaluated exactly, with that one's errors, too. `cache` as in EvaluationOptions; null: none.
+// Errors: BAD_REQUEST, TENSOR_NOT_FINITE, PROBE_INVALID.
 absl::StatusOr<std::vector<float>> FastEvaluateCoalitions(const ModelSpec& spec, GridSpan base,
                                                           absl::Span<const GridSpan> updates,
                                                           absl::Span<const uint64_t> masks,
-                                                          Rows rows);
+                                                          Rows rows,
+                                                          BaseCache<float>* cache = nullptr);
 
 }  // namespace rochdale::learning

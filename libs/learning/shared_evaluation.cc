@@ -9,19 +9,49 @@
 namespace rochdale::learning {
 
 template <typename Real>
+void SharedEvaluation<Real>::FindBase(Rows block) {
+  known_ = cache_ == nullptr || base_layers_ == 0 ? nullptr : cache_->Find(block);
+  if (known_ == nullptr) {
+    known_ = &own_known_;
+    known_->layers = 0;
+  }
+  known_->z.resize(layers_.size());
+  known_->input.resize(layers_.size());
+  known_->largest.resize(layers_.size());
+  for (size_t l = 1; l < layers_.size() && l <= known_->layers; ++l) {
+    inputs_[l] = {known_->input[l].data(), known_->largest[l], kActivationBits, false};
+  }
+}
+
+// Unless nothing reads them.
+template <typename Real>
+void SharedEvaluation<Real>::LoadPixels(Rows block) {
+  if (groups_.front().candidates.empty() && known_->layers > 0) return;
+  const int64_t count = static_cast<int64_t>(block.inputs.size());
+  inputs_[0].largest = kernels::PixelsToReal(block.inputs.data(), count, pixels_.data());
+  inputs_[0].values = pixels_.data();
+  inputs_[0].bits = kInputBits;
+  inputs_[0].row_major = true;
+  transposed_.clear();
+}
+
+template <typename Real>
 void SharedEvaluation<Real>::RunBase(int rows) {
-  base_good_ = 0;
-  for (size_t l = 0; l < base_layers_; ++l) {
-    if (!BoundHolds(base_norms_[l], inputs_[l].largest, inputs_[l].bits)) return;
+  for (size_t l = known_->layers; l < base_layers_; ++l) {
+    if (!BoundHolds(base_norms_[l], inputs_[l].largest, inputs_[l].bits)) break;
     const LinearLayer& layer = layers_[l];
-    Real* z = base_z_[l].data();
+    known_->z[l].resize(int64_t{layer.outputs} * rows);
+    Real* z = known_->z[l].data();
     Multiply(base_parameters_[l].weight, layer.outputs, layer.inputs, inputs_[l], rows, z);
     AddBiases(base_parameters_[l].bias, layer.outputs, rows, z);
-    base_good_ = l + 1;
+    known_->layers = l + 1;
     if (l + 1 < layers_.size()) {
-      inputs_[l + 1] = Activate(l, z, nullptr, rows, base_input_[l + 1].data());
+      known_->input[l + 1].resize(int64_t{layer.outputs} * rows);
+      inputs_[l + 1] = Activate(l, z, nullptr, rows, known_->input[l + 1].data());
+      known_->largest[l + 1] = inputs_[l + 1].largest;
     }
   }
+  base_good_ = std::min(known_->layers, base_layers_);
 }
 
 template <typename Real>
@@ -98,7 +128,7 @@ template <typename Real>
 void SharedEvaluation<Real>::RunShared(const Group& group, int64_t first, int rows, Sink sink) {
   const size_t layer = group.layer;
   if (prefixes_.empty()) prefixes_.resize(1);
-  prefixes_[0].z = base_z_[layer].data();
+  prefixes_[0].z = known_->z[layer].data();
   prefixes_[0].tail = base_parameters_;
   std::vector<int> members, held;  // of the coalition at hand; of the prefixes
   for (size_t c = 0; c < group.candidates.size(); ++c) {
@@ -149,7 +179,7 @@ bool SharedEvaluation<Real>::RunIncremental(const Group& group, int64_t candidat
   const int64_t changed = static_cast<int64_t>(units.size());
   std::vector<Real> z(changed * rows);
   for (int64_t u = 0; u < changed; ++u) {
-    std::copy_n(base_z_[layer].data() + int64_t{units[u]} * rows, rows, z.data() + u * rows);
+    std::copy_n(known_->z[layer].data() + int64_t{units[u]} * rows, rows, z.data() + u * rows);
   }
   for (const int member : group.members) {
     if (!(mask >> member & 1)) continue;
@@ -167,15 +197,14 @@ bool SharedEvaluation<Real>::RunIncremental(const Group& group, int64_t candidat
     return false;
   }
   Real* out = buffers_[0].data();
-  std::copy_n(base_z_[next].data(), int64_t{above.outputs} * rows, out);
+  std::copy_n(known_->z[next].data(), int64_t{above.outputs} * rows, out);
   // The members' own changes of the layer above need its whole input.
   std::vector<Real> whole, part;
   for (size_t i = 0; i < updates_.size(); ++i) {
     const LayerDelta<Real>& delta = deltas_[i][next];
     if (!(mask >> i & 1) || delta.empty()) continue;
     if (whole.empty()) {
-      whole.assign(base_input_[next].begin(),
-                   base_input_[next].begin() + int64_t{above.inputs} * rows);
+      whole.assign(inputs_[next].values, inputs_[next].values + int64_t{above.inputs} * rows);
       for (int64_t u = 0; u < changed; ++u) {
         std::copy_n(z.data() + u * rows, rows, whole.data() + int64_t{units[u]} * rows);
       }
@@ -243,7 +272,7 @@ void SharedEvaluation<Real>::RunGroup(const Group& group, int64_t first, int row
     const int64_t outputs = int64_t{layers_.back().outputs} * rows;
     for (const int64_t candidate : group.candidates) {
       if (Skips(candidate)) continue;
-      std::copy_n(base_z_.back().data(), outputs, buffers_[0].data());
+      std::copy_n(known_->z.back().data(), outputs, buffers_[0].data());
       sink(candidate, first, rows, buffers_[0].data());
     }
     return;
@@ -255,20 +284,38 @@ void SharedEvaluation<Real>::RunGroup(const Group& group, int64_t first, int row
     RunShared(group, first, rows, sink);
     return;
   }
-  for (const int64_t candidate : group.candidates) {
-    if (!Skips(candidate)) RunAlone(candidate, layer, inputs_[layer], first, rows, sink);
+  RunUnshared(group, first, rows, sink);
+}
+
+template <typename Real>
+void SharedEvaluation<Real>::RunUnshared(const Group& group, int64_t first, int rows, Sink sink) {
+  const LinearLayer& layer = layers_[group.layer];
+  const Input& input = inputs_[group.layer];
+  const size_t chunk = ChunkOf(group);
+  for (size_t begin = 0; begin < group.candidates.size(); begin += chunk) {
+    const size_t end = std::min(group.candidates.size(), begin + chunk);
+    const bool kept = !group.shared && !group.stacks.empty();
+    if (!kept) StackCandidates(group, begin, scratch_weight_);
+    const Real* stack = kept ? group.stacks[begin / chunk].data() : scratch_weight_.data();
+    const int units = static_cast<int>(end - begin) * layer.outputs;
+    piece_z_.resize(std::max<size_t>(piece_z_.size(), int64_t{units} * rows));
+    Multiply(stack, units, layer.inputs, input, rows, piece_z_.data());
+    for (size_t c = begin; c < end; ++c) {
+      const int64_t candidate = group.candidates[c];
+      if (Skips(candidate) || !CandidateInRange(candidate, group.layer, input)) continue;
+      const int64_t unit = static_cast<int64_t>(c - begin) * layer.outputs;
+      RunTail(candidate, group.layer, piece_z_.data() + unit * rows,
+              stack + int64_t{units} * layer.inputs + unit, TailOf(candidate, group.layer + 1),
+              first, rows, sink);
+    }
   }
 }
 
 template <typename Real>
 void SharedEvaluation<Real>::RunBlock(int64_t first, int rows, Sink sink) {
   const Rows block = rows_.Slice(first, rows);
-  inputs_[0].largest =
-      kernels::PixelsToReal(block.inputs.data(), int64_t{rows} * spec_.inputs(), pixels_.data());
-  inputs_[0].values = pixels_.data();
-  inputs_[0].bits = kInputBits;
-  inputs_[0].row_major = true;
-  transposed_.clear();
+  FindBase(block);
+  LoadPixels(block);
   RunBase(rows);
   for (const Group& group : groups_) {
     if (!group.candidates.empty()) RunGroup(group, first, rows, sink);
@@ -295,6 +342,7 @@ absl::Status SharedEvaluation<Real>::RunCoalitions(GridSpan base,
   masks_ = masks;
   candidates_ = static_cast<int64_t>(masks.size());
   if (masks.empty()) return absl::OkStatus();
+  if (cache_ != nullptr) cache_->Use(spec_, base);
   base_real_.resize(base.size());
   kernels::GridToReal(base.data(), static_cast<int64_t>(base.size()), base_real_.data());
   base_parameters_ = ParametersAt(base_real_.data());
@@ -321,6 +369,7 @@ absl::Status SharedEvaluation<Real>::RunCheckpoints(absl::Span<const GridSpan> c
   }
   groups_.resize(1);
   for (int64_t c = 0; c < candidates_; ++c) groups_[0].candidates.push_back(c);
+  StackUnshared(groups_[0]);
   return Run(sink);
 }
 

@@ -2,7 +2,8 @@
 // fast one. Internal to libs/learning; callers use exact_evaluator.h and fast_evaluator.h.
 //
 // For base b, updates e_i and a coalition S let l be the lowest layer that a member changes (its
-// entry). Below it the candidate is the base, whose activations are computed once. At l
+// entry). Below it the candidate is the base, whose activations are computed once, or known from an
+// evaluation before this one (base_cache.h). At l
 //     z = W_b a + b_b + sum over S of (W_i a + b_i),   a: the base's input of layer l,
 // so that each update's part is computed once, too (layer_delta.h: over its changed units, or its
 // single changed weights). Coalitions are taken in an order in which neighbours share the sum over
@@ -21,6 +22,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "libs/learning/base_cache.h"
 #include "libs/learning/exact_evaluator.h"
 #include "libs/learning/exact_range.h"
 #include "libs/learning/layer_delta.h"
@@ -33,9 +35,10 @@ class SharedEvaluation {
   // The logits of a candidate on rows first .. first + rows - 1, class-major; may be overwritten.
   using Sink = absl::FunctionRef<void(int64_t candidate, int64_t first, int rows, Real* logits)>;
 
-  // The spec and the rows have been checked, and outlive this.
-  SharedEvaluation(const ModelSpec& spec, Rows rows, const EvaluationOptions& options)
-      : spec_(spec), layers_(LinearLayers(spec)), rows_(rows), options_(options) {}
+  // The spec and the rows have been checked, and outlive this, as does the cache; null: none.
+  SharedEvaluation(const ModelSpec& spec, Rows rows, const EvaluationOptions& options,
+                   BaseCache<Real>* cache)
+      : spec_(spec), layers_(LinearLayers(spec)), rows_(rows), options_(options), cache_(cache) {}
 
   // Calls the sink for every candidate and row block; see exact_evaluator.h for the errors. In f32
   // nothing is out of range.
@@ -69,7 +72,9 @@ class SharedEvaluation {
     bool shared = false;
     std::vector<int> members;                    // updates that change the layer
     std::vector<std::vector<int>> pieces;        // members whose matrices are multiplied at once
-    std::vector<std::vector<Real>> stacks;       // the pieces' matrices; empty: made anew each time
+    // Of the pieces the matrices one upon the other; where nothing is shared, of the chunks of
+    // candidates, and their biases behind. Empty: made anew each time.
+    std::vector<std::vector<Real>> stacks;
   };
 
   // sharing_plan.cc
@@ -80,6 +85,9 @@ class SharedEvaluation {
   void PlanGroup(Group& group);
   bool IsIncremental(const Group& group, uint64_t mask) const;
   int RowBlock() const;
+  size_t ChunkOf(const Group& group) const;
+  void StackUnshared(Group& group);
+  void StackCandidates(const Group& group, size_t begin, std::vector<Real>& stack) const;
   void Stack(const std::vector<int>& piece, size_t layer, std::vector<Real>& stack) const;
   int64_t StackRows(const std::vector<int>& piece, size_t layer) const;
   void Reserve(int block);
@@ -87,10 +95,13 @@ class SharedEvaluation {
   // shared_evaluation.cc
   absl::Status Run(Sink sink);
   void RunBlock(int64_t first, int rows, Sink sink);
+  void FindBase(Rows block);
+  void LoadPixels(Rows block);
   void RunBase(int rows);
   void RunGroup(const Group& group, int64_t first, int rows, Sink sink);
   void RunDeltas(const Group& group, const Input& input, int rows);
   void RunShared(const Group& group, int64_t first, int rows, Sink sink);
+  void RunUnshared(const Group& group, int64_t first, int rows, Sink sink);
   const Prefix& PushMember(size_t depth, int member, size_t layer, int rows);
   bool RunIncremental(const Group& group, int64_t candidate, int64_t first, int rows, Sink sink);
   // One candidate from its parameters, from layer `from` on.
@@ -117,6 +128,8 @@ class SharedEvaluation {
   // Of a candidate, for the layers from `from` on; valid until the next call.
   std::vector<Parameters> TailOf(int64_t candidate, size_t from);
   GridVector CandidateParameters(int64_t candidate) const;
+  void LayerParameters(int64_t candidate, const LinearLayer& layer, Real* weight,
+                       Real* bias) const;
   const std::vector<LayerNorms>& CandidateNorms(int64_t candidate);
   bool CandidateInRange(int64_t candidate, size_t layer, const Input& input);
   static bool BoundHolds(const LayerNorms& norms, int64_t largest, int bits);
@@ -128,6 +141,7 @@ class SharedEvaluation {
   const std::vector<LinearLayer> layers_;
   const Rows rows_;
   const EvaluationOptions& options_;
+  BaseCache<Real>* const cache_;
 
   GridSpan base_;                        // empty for checkpoints
   absl::Span<const GridSpan> updates_;
@@ -149,12 +163,17 @@ class SharedEvaluation {
   std::vector<Real> base_real_;
   std::vector<Parameters> base_parameters_;
   std::vector<Input> inputs_;            // of this block: the base's inputs of each layer
-  std::vector<std::vector<Real>> base_z_, base_input_;
+  BaseActivations<Real>* known_ = nullptr;  // of this block, in the cache or here
+  BaseActivations<Real> own_known_;
   std::vector<Real> pixels_, transposed_, buffers_[2], scratch_weight_, piece_z_, low_rank_;
   std::vector<std::vector<Real>> delta_z_;             // per update: [changed units x rows]
   std::vector<Prefix> prefixes_;
-  std::vector<std::vector<Real>> alone_;               // per candidate: its parameters, kept
-  std::vector<Real> tail_real_;
+  struct Tail {
+    size_t from = 0;
+    std::vector<Real> real;              // layer by layer, the weight and then the bias
+  };
+  std::vector<Tail> tails_;              // per candidate: its parameters from a layer on, kept
+  Tail tail_;
 };
 
 }  // namespace rochdale::learning

@@ -14,6 +14,11 @@ namespace {
 
 constexpr int64_t kKeptBytesMax = int64_t{256} << 20;  // of candidates' parameters as reals
 
+// Weights and biases.
+int64_t SizeOf(const LinearLayer& layer) {
+  return (int64_t{layer.inputs} + 1) * layer.outputs;
+}
+
 // c[m x n] = a[m x k] b[k x n] + beta c; b_transposed: b is [n x k].
 void Gemm(const double* a, int m, int k, const double* b, bool b_transposed, int n, double beta,
           double* c) {
@@ -125,6 +130,23 @@ GridVector SharedEvaluation<Real>::CandidateParameters(int64_t candidate) const 
 }
 
 template <typename Real>
+void SharedEvaluation<Real>::LayerParameters(int64_t candidate, const LinearLayer& layer,
+                                             Real* weight, Real* bias) const {
+  auto convert = [&](int64_t offset, int64_t size, Real* out) {
+    if (!checkpoints_.empty()) {
+      kernels::GridToReal(checkpoints_[candidate].data() + offset, size, out);
+      return;
+    }
+    std::vector<GridSpan> parts;
+    for (const GridSpan update : updates_) parts.push_back(update.subspan(offset, size));
+    const GridVector sum = ApplyUpdates(base_.subspan(offset, size), parts, masks_[candidate]);
+    kernels::GridToReal(sum.data(), size, out);
+  };
+  convert(layer.weight_offset, int64_t{layer.inputs} * layer.outputs, weight);
+  convert(layer.bias_offset, layer.outputs, bias);
+}
+
+template <typename Real>
 std::vector<typename SharedEvaluation<Real>::Parameters> SharedEvaluation<Real>::TailOf(
     int64_t candidate, size_t from) {
   if (checkpoints_.empty()) {
@@ -135,15 +157,23 @@ std::vector<typename SharedEvaluation<Real>::Parameters> SharedEvaluation<Real>:
     }
     if (!changes) return base_parameters_;
   }
-  const int64_t size = ParameterCount(spec_);
+  int64_t size = 0;
+  for (size_t l = from; l < layers_.size(); ++l) size += SizeOf(layers_[l]);
   const bool keep = candidates_ * size * static_cast<int64_t>(sizeof(Real)) <= kKeptBytesMax;
-  std::vector<Real>& real = keep ? alone_[candidate] : tail_real_;
-  if (!keep || real.empty()) {
-    const GridVector units = CandidateParameters(candidate);
-    real.resize(size);
-    kernels::GridToReal(units.data(), size, real.data());
+  Tail& tail = keep ? tails_[candidate] : tail_;
+  const bool known = keep && !tail.real.empty() && tail.from <= from;
+  if (!known) {
+    tail.from = from;
+    tail.real.resize(size);
   }
-  return ParametersAt(real.data());
+  std::vector<Parameters> parameters(layers_.size());
+  Real* at = tail.real.data();
+  for (size_t l = tail.from; l < layers_.size(); at += SizeOf(layers_[l++])) {
+    Real* bias = at + SizeOf(layers_[l]) - layers_[l].outputs;
+    if (!known) LayerParameters(candidate, layers_[l], at, bias);
+    parameters[l] = {at, bias};
+  }
+  return parameters;
 }
 
 template <typename Real>

@@ -12,8 +12,15 @@ namespace {
 constexpr int64_t kBlockBytesMax = int64_t{256} << 20;
 constexpr int64_t kKeptBytesMax = int64_t{256} << 20;  // of parameters that are kept as reals
 constexpr int64_t kTailBytesMax = int64_t{1} << 30;    // of parameters of partial sums
-constexpr int kRowBlock = 256;
+// Every block reads the candidates' weights again: many rows at a time, but where candidates are
+// sums of parts, no more than that the parts stay near the processor.
+constexpr int kRowBlock = 1024;
 constexpr int kRowBlockMin = 16;
+constexpr int kSharedRowBlockMin = 64;
+// Of candidates that share nothing, whose products are made at once: the layer's input is prepared
+// for each product anew.
+constexpr int kChunkUnits = 1024;
+constexpr int64_t kPartialBytes = int64_t{3} << 20;
 // Taking a layer from the base costs passes over its activations, besides the multiply-adds.
 constexpr int64_t kIncrementalGain = 2;
 
@@ -150,7 +157,7 @@ void SharedEvaluation<Real>::PlanGroup(Group& group) {
   group.incremental.assign(group.candidates.size(), false);
   group.shared = cost < dense * static_cast<int64_t>(group.candidates.size()) &&
                  static_cast<int64_t>(depth * tail * sizeof(Real)) <= kTailBytesMax;
-  if (!group.shared) return;
+  if (!group.shared) return StackUnshared(group);
   base_layers_ = std::max(base_layers_, group.layer + 1);
   for (size_t c = 0; c < group.candidates.size(); ++c) {
     group.incremental[c] = IsIncremental(group, masks_[group.candidates[c]]);
@@ -171,6 +178,36 @@ void SharedEvaluation<Real>::PlanGroup(Group& group) {
     return;
   }
   for (const int member : piece) group.pieces.push_back({member});
+}
+
+template <typename Real>
+size_t SharedEvaluation<Real>::ChunkOf(const Group& group) const {
+  return std::max(1, kChunkUnits / layers_[group.layer].outputs);
+}
+
+template <typename Real>
+void SharedEvaluation<Real>::StackUnshared(Group& group) {
+  const LinearLayer& layer = layers_[group.layer];
+  const int64_t bytes = static_cast<int64_t>(group.candidates.size() * sizeof(Real)) *
+                        layer.inputs * layer.outputs;
+  if (bytes > kKeptBytesMax) return;
+  for (size_t begin = 0; begin < group.candidates.size(); begin += ChunkOf(group)) {
+    StackCandidates(group, begin, group.stacks.emplace_back());
+  }
+}
+
+template <typename Real>
+void SharedEvaluation<Real>::StackCandidates(const Group& group, size_t begin,
+                                             std::vector<Real>& stack) const {
+  const size_t end = std::min(group.candidates.size(), begin + ChunkOf(group));
+  const LinearLayer& layer = layers_[group.layer];
+  const int64_t size = int64_t{layer.inputs} * layer.outputs;
+  stack.resize((end - begin) * (size + layer.outputs));
+  Real* weights = stack.data();
+  Real* biases = weights + (end - begin) * size;
+  for (size_t c = begin; c < end; ++c, weights += size, biases += layer.outputs) {
+    LayerParameters(group.candidates[c], layer, weights, biases);
+  }
 }
 
 template <typename Real>
@@ -205,20 +242,26 @@ void SharedEvaluation<Real>::Stack(const std::vector<int>& piece, size_t layer,
 
 template <typename Real>
 int SharedEvaluation<Real>::RowBlock() const {
-  int64_t activations = spec_.inputs();
-  for (const LinearLayer& layer : layers_) activations += 2 * int64_t{layer.outputs};
+  int64_t values = spec_.inputs(), partial = 0;
+  for (const LinearLayer& layer : layers_) values += 2 * int64_t{layer.outputs};
   for (const Group& group : groups_) {
     if (!group.shared) continue;
     size_t depth = 0;
     for (const int64_t candidate : group.candidates) {
       depth = std::max<size_t>(depth, __builtin_popcountll(masks_[candidate]));
     }
-    activations += int64_t{layers_[group.layer].outputs} * (depth + group.members.size() + 3);
+    partial += int64_t{layers_[group.layer].outputs} * (depth + 1);
+    for (const int member : group.members) {
+      partial += 2 * deltas_[member][group.layer].units.size();
+    }
   }
-  const int64_t wanted = options_.row_block > 0
-                             ? options_.row_block
-                             : std::clamp<int64_t>(kBlockBytesMax / (8 * activations),
-                                                   kRowBlockMin, kRowBlock);
+  values += partial;
+  const int64_t fits = std::max<int64_t>(kBlockBytesMax / (8 * values), kRowBlockMin);
+  const int64_t near = std::max<int64_t>(
+      kPartialBytes / (static_cast<int64_t>(sizeof(Real)) * std::max<int64_t>(partial, 1)),
+      kSharedRowBlockMin);
+  const int64_t wanted =
+      options_.row_block > 0 ? options_.row_block : std::min({fits, near, int64_t{kRowBlock}});
   return static_cast<int>(std::min(wanted, rows_.count()));
 }
 
@@ -229,13 +272,7 @@ void SharedEvaluation<Real>::Reserve(int block) {
   for (auto& buffer : buffers_) buffer.resize(widest * block);
   pixels_.resize(int64_t{spec_.inputs()} * block);
   inputs_.resize(layers_.size());
-  base_z_.resize(layers_.size());
-  base_input_.resize(layers_.size());
-  for (size_t l = 0; l < base_layers_; ++l) base_z_[l].resize(int64_t{layers_[l].outputs} * block);
-  for (size_t l = 1; l < layers_.size() && l <= base_layers_; ++l) {
-    base_input_[l].resize(int64_t{layers_[l].inputs} * block);
-  }
-  alone_.resize(candidates_);
+  tails_.resize(candidates_);
 }
 
 #define ROCHDALE_INSTANTIATE(Real)                                                          \
@@ -243,6 +280,10 @@ void SharedEvaluation<Real>::Reserve(int block) {
   template void SharedEvaluation<Real>::FindBounds();                                       \
   template void SharedEvaluation<Real>::FindGroups();                                       \
   template int SharedEvaluation<Real>::RowBlock() const;                                    \
+  template size_t SharedEvaluation<Real>::ChunkOf(const Group&) const;                      \
+  template void SharedEvaluation<Real>::StackUnshared(Group&);                              \
+  template void SharedEvaluation<Real>::StackCandidates(const Group&, size_t,               \
+                                                        std::vector<Real>&) const;          \
   template void SharedEvaluation<Real>::Stack(const std::vector<int>&, size_t,              \
                                               std::vector<Real>&) const;                    \
   template int64_t SharedEvaluation<Real>::StackRows(const std::vector<int>&, size_t) const; \

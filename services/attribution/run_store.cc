@@ -280,6 +280,7 @@ absl::StatusOr<RunProgress> FindProgress(pg::Transaction& tx, const RunId& run, 
   RunProgress progress;
   progress.unfinished = row.Get<bool>("unfinished");
   progress.exhausted = row.Get<bool>("exhausted");
+  if (progress.unfinished) return progress;  // the question below reads every shard of the run
   ASSIGN_OR_RETURN(const auto failure, tx.ExecOptional(kLowestFailure, run));
   progress.out_of_range = failure.has_value();
   if (failure) progress.range_update = failure->Get<std::optional<UpdateId>>(0);

@@ -91,7 +91,7 @@ absl::Status DecideShard(pg::Transaction& tx, const RunId& run, int64_t number,
 struct RunProgress {
   bool unfinished = false;  // some are open or leased
   bool exhausted = false;  // one of these has used up its attempts
-  bool out_of_range = false;
+  bool out_of_range = false;  // only where nothing is unfinished
   std::optional<UpdateId> range_update;  // of the lowest failing (part, candidate)
 };
 absl::StatusOr<RunProgress> FindProgress(pg::Transaction& tx, const RunId& run, int attempts_max,

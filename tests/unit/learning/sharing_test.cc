@@ -1,4 +1,5 @@
 // What candidates share changes no integer: random structures against every candidate alone.
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 
@@ -94,6 +95,62 @@ TEST_CASE("whatever a candidate shares, its losses are those of its parameters")
       CHECK(shared->losses == alone.losses);
     }
     CHECK(Worst(Fast(game, game.AllMasks()), alone) < 2e-4);
+  }
+}
+
+TEST_CASE("what is known of a base and of rows changes no loss, in whatever order they come") {
+  // Two bases of one model, and another model; the cache holds some of their row blocks.
+  std::vector<RandomCase> games = {Structured({40, 30, 20, 8}, 4, 7),
+                                   Structured({40, 30, 20, 8}, 4, 8), Structured({40, 8}, 3, 9)};
+  std::mt19937_64 engine(11);
+  for (const int64_t bytes : {int64_t{0}, int64_t{30'000}, int64_t{1} << 20}) {
+    BaseCache<double> cache(bytes);
+    BaseCache<float> fast_cache(bytes);
+    for (int call = 0; call < 60; ++call) {
+      const uint64_t dice = engine();
+      RandomCase& game = games[dice % 10 == 0 ? 2 : dice / 16 % 8 == 0];
+      if (dice / 128 % 16 == 0) {  // in place: what was known is of these bytes no more
+        game.base[engine() % game.base.size()] += 1'000;
+        game.rows.inputs[engine() % game.rows.inputs.size()] ^= 64;
+      }
+      std::vector<uint64_t> masks = game.AllMasks();
+      std::shuffle(masks.begin(), masks.end(), engine);
+      masks.resize(1 + engine() % 4);
+      EvaluationOptions options;
+      options.row_block = 16;
+      options.cache = &cache;
+      const LossMatrix alone = Alone(game, masks);
+      const auto known = EvaluateCoalitions(game.spec, game.base, game.UpdateSpans(), masks,
+                                            game.rows, options);
+      REQUIRE(known.ok());
+      CHECK(known->losses == alone.losses);
+      const auto fast = FastEvaluateCoalitions(game.spec, game.base, game.UpdateSpans(), masks,
+                                               game.rows, &fast_cache);
+      CHECK(*fast == Fast(game, masks));
+      CHECK(cache.bytes() <= bytes);
+    }
+    CHECK((cache.bytes() > 0) == (bytes > 0));
+  }
+}
+
+TEST_CASE("a base that leaves the range does so again where its activations are known") {
+  RandomCase game = MakeCase({60, 50, 30, 10}, 3, 40, 5);
+  std::fill(game.base.begin(), game.base.end(), kGridMax);
+  for (GridVector& update : game.updates) {  // the last layer only
+    std::fill(update.begin(), update.begin() + LinearLayers(game.spec).back().bias_offset, 0);
+  }
+  BaseCache<double> cache;
+  for (int call = 0; call < 2; ++call) {
+    std::optional<RangeViolation> violation;
+    EvaluationOptions options;
+    options.violation = &violation;
+    options.cache = &cache;
+    const auto losses = EvaluateCoalitions(game.spec, game.base, game.UpdateSpans(), {2, 1, 4},
+                                           game.rows, options);
+    CHECK(ReasonOf(losses.status()) == "EVALUATION_RANGE");
+    REQUIRE(violation.has_value());
+    CHECK(violation->candidate == 0);
+    CHECK(violation->layer == LinearLayers(game.spec)[2].name);
   }
 }
 
