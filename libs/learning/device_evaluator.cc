@@ -13,7 +13,9 @@
 #include "libs/base/status_macros.h"
 #include "libs/learning/candidate_checks.h"
 #include "libs/learning/device_math.h"
+#include "libs/learning/device_networks.h"
 #include "libs/learning/exact_range.h"
+#include "libs/learning/staged_evaluation.h"
 
 namespace rochdale::learning {
 namespace {
@@ -47,11 +49,6 @@ std::vector<double> Elementwise(const torch::Device& device, absl::Span<const do
 
 }  // namespace
 
-// What devices evaluate; the processor does the rest.
-static bool HasLinearLayers(const ModelSpec& spec) {
-  return spec.kind == ModelKind::kSoftmaxRegression || spec.kind == ModelKind::kMlp;
-}
-
 struct DeviceEvaluator::Device {
   torch::Device torch;
   int64_t memory_bytes;
@@ -70,6 +67,10 @@ class DeviceEvaluator::Run {
 
   absl::StatusOr<LossMatrix> Coalitions(GridSpan base, absl::Span<const GridSpan> updates,
                                         absl::Span<const uint64_t> masks) {
+    if (IsStaged(spec_.kind)) {
+      return Staged(static_cast<int64_t>(masks.size()),
+                    [&](int64_t c) { return ApplyUpdates(base, updates, masks[c]); });
+    }
     const int64_t parameters = ParameterCount(spec_);
     const int64_t kept = (1 + static_cast<int64_t>(updates.size())) * parameters * 8;
     const torch::Tensor base_units = Host(base).to(real_);
@@ -96,6 +97,11 @@ class DeviceEvaluator::Run {
   }
 
   absl::StatusOr<LossMatrix> Checkpoints(absl::Span<const GridSpan> candidates) {
+    if (IsStaged(spec_.kind)) {
+      return Staged(static_cast<int64_t>(candidates.size()), [&](int64_t c) {
+        return GridVector(candidates[c].begin(), candidates[c].end());
+      });
+    }
     return All(static_cast<int64_t>(candidates.size()), 0, [&](int64_t begin, int64_t end) {
       torch::Tensor units = torch::empty({end - begin, ParameterCount(spec_)}, real_);
       for (int64_t c = begin; c < end; ++c) units[c - begin].copy_(Host(candidates[c]));
@@ -132,10 +138,50 @@ class DeviceEvaluator::Run {
       Some(begin, units_of(begin, end), matrix);
       if (violation_.has_value()) break;  // no later candidate can be the lowest
     }
+    return Result(std::move(matrix));
+  }
+
+  absl::StatusOr<LossMatrix> Result(LossMatrix matrix) const {
     if (!violation_.has_value()) return matrix;
     if (options_.violation != nullptr) *options_.violation = violation_;
     return Error("EVALUATION_RANGE", absl::StrCat("layer ", violation_->layer, " of candidate ",
                                                   violation_->candidate, " leaves the range"));
+  }
+
+  // Models that are no chain of linear layers: one candidate after the other.
+  template <typename ParametersOf>
+  absl::StatusOr<LossMatrix> Staged(int64_t candidates, const ParametersOf& parameters_of) {
+    const std::unique_ptr<DeviceNetwork> network = MakeDeviceNetwork(spec_, device_.torch);
+    const int64_t of_candidate = 2 * 8 * ParameterCount(spec_);
+    row_block_ = std::min({rows_.count(), kRowBlockMax,
+                           (device_.memory_bytes - of_candidate) / network->BytesOfRow()});
+    if (row_block_ < 1) {
+      return Unfit(absl::StrCat("it needs ", of_candidate + network->BytesOfRow(),
+                                " bytes for one candidate and one row"));
+    }
+    LossMatrix matrix{candidates, rows_.count(),
+                      std::vector<int64_t>(candidates * rows_.count())};
+    for (int64_t c = 0; c < candidates && !violation_.has_value(); ++c) {
+      const GridVector units = parameters_of(c);
+      const torch::Tensor parameters = Host(units).to(real_);
+      int lowest = 0;
+      for (int64_t first = 0; first < rows_.count(); first += row_block_) {
+        const Rows rows = rows_.Slice(first, std::min(row_block_, rows_.count() - first));
+        torch::Tensor logits;
+        const auto failed = network->Run(units, parameters, rows, logits);
+        if (failed && (!violation_ || failed->ordinal < lowest)) {
+          violation_ = RangeViolation{c, failed->layer};
+          lowest = failed->ordinal;
+        }
+        if (violation_) continue;  // another block may fail in a lower layer
+        std::vector<int32_t> targets = TargetsOf(spec_, rows);
+        const torch::Tensor labels = Host(targets).to(device_.torch).to(torch::kInt64);
+        const std::vector<int64_t> columns = ToHost(device::CrossEntropyNanonats(logits, labels));
+        MeansOfColumns(columns, {matrix.losses.data() + c * matrix.rows + first,
+                                 static_cast<size_t>(rows.count())});
+      }
+    }
+    return Result(std::move(matrix));
   }
 
   void Some(int64_t begin, const torch::Tensor& units, LossMatrix& matrix) {
@@ -261,11 +307,9 @@ absl::StatusOr<LossMatrix> DeviceEvaluator::EvaluateCoalitions(const ModelSpec& 
                                                                Rows rows,
                                                                const EvaluationOptions& options) {
   RETURN_IF_ERROR(ValidateModelSpec(spec));
+  if (!spec.exact()) return Error("BAD_REQUEST", "a module cannot be evaluated exactly");
   RETURN_IF_ERROR(CheckRows(rows, spec));
   RETURN_IF_ERROR(CheckCoalitions(spec, base, updates, masks));
-  if (!HasLinearLayers(spec)) {
-    return learning::EvaluateCoalitions(spec, base, updates, masks, rows, options);
-  }
   try {
     const torch::NoGradGuard no_gradients;
     return Run(*device_, spec, rows, options).Coalitions(base, updates, masks);
@@ -278,9 +322,9 @@ absl::StatusOr<LossMatrix> DeviceEvaluator::EvaluateCheckpoints(
     const ModelSpec& spec, absl::Span<const GridSpan> candidates, Rows rows,
     const EvaluationOptions& options) {
   RETURN_IF_ERROR(ValidateModelSpec(spec));
+  if (!spec.exact()) return Error("BAD_REQUEST", "a module cannot be evaluated exactly");
   RETURN_IF_ERROR(CheckRows(rows, spec));
   RETURN_IF_ERROR(CheckCheckpoints(spec, candidates));
-  if (!HasLinearLayers(spec)) return learning::EvaluateCheckpoints(spec, candidates, rows, options);
   try {
     const torch::NoGradGuard no_gradients;
     return Run(*device_, spec, rows, options).Checkpoints(candidates);
@@ -290,26 +334,35 @@ absl::StatusOr<LossMatrix> DeviceEvaluator::EvaluateCheckpoints(
 }
 
 // A game whose weights reach to the border of the range, so that its sums need all the bits that
-// f64 has, and whose logits lie far apart: TF32, emulated f64 and fused operations are found.
+// f64 has, and whose logits lie far apart: TF32, emulated f64 and fused operations are found. And
+// small ones of the other models.
 absl::Status DeviceEvaluator::Check() {
-  constexpr int kRows = 301;
-  const ModelSpec spec{ModelKind::kMlp, {61, 53, 47, 11}};
+  RETURN_IF_ERROR(CheckModel({ModelKind::kMlp, {61, 53, 47, 11}}, 301, kGridMax / 4));
+  RETURN_IF_ERROR(
+      CheckModel({ModelKind::kConvnet, {13, 7}, {2, 9, 7}, {5, 6}}, 33, kGridMax / 16));
+  const TransformerSpec transformer{
+      .context = 9, .vocabulary = 17, .width = 12, .heads = 3, .blocks = 2, .mlp_width = 20};
+  return CheckModel({ModelKind::kCharacterTransformer, {}, {}, {}, transformer}, 17, kGridMax / 8);
+}
+
+absl::Status DeviceEvaluator::CheckModel(const ModelSpec& spec, int rows, int32_t reach) {
   std::mt19937_64 random(20'260'101);
-  const auto draw = [&](int64_t reach) {
-    return static_cast<int32_t>(static_cast<int64_t>(random() % (2 * reach + 1)) - reach);
+  const auto draw = [&](int64_t within) {
+    return static_cast<int32_t>(static_cast<int64_t>(random() % (2 * within + 1)) - within);
   };
   const int64_t size = ParameterCount(spec);
   std::vector<GridVector> vectors(4, GridVector(static_cast<size_t>(size)));
-  for (int32_t& value : vectors[0]) value = draw(kGridMax / 4);
+  for (int32_t& value : vectors[0]) value = draw(reach);
   for (size_t i = 1; i < vectors.size(); ++i) {
-    for (int32_t& value : vectors[i]) value = draw(kGridMax / 8);
+    for (int32_t& value : vectors[i]) value = draw(reach / 2);
   }
+  const int values = spec.kind == ModelKind::kCharacterTransformer ? spec.classes() : 256;
   Dataset data;
   data.dimension = spec.inputs();
-  for (int i = 0; i < kRows * spec.inputs(); ++i) {
-    data.inputs.push_back(static_cast<uint8_t>(random() % 256));
+  for (int i = 0; i < rows * spec.inputs(); ++i) {
+    data.inputs.push_back(static_cast<uint8_t>(random() % values));
   }
-  for (int i = 0; i < kRows; ++i) {
+  for (int i = 0; i < rows; ++i) {
     data.labels.push_back(static_cast<int32_t>(random() % spec.classes()));
   }
   const std::vector<GridSpan> updates(vectors.begin() + 1, vectors.end());

@@ -3,7 +3,8 @@
 //
 // On the grid every product and partial sum of a layer is exact in f64 (exact_evaluator.h), so the
 // order in which a device adds does not matter; exp, log and cross-entropy are written as single
-// IEEE operations in the order of exact_math.h. Models whose layers are linear.
+// IEEE operations in the order of exact_math.h, as are the attention and the normalisations of a
+// transformer (device_networks.h).
 #pragma once
 
 #include <cstdint>
@@ -55,6 +56,7 @@ class DeviceEvaluator final : public Evaluator {
   struct Device;
   explicit DeviceEvaluator(std::unique_ptr<Device> device);
   absl::Status Check();
+  absl::Status CheckModel(const ModelSpec& spec, int rows, int32_t reach);
 
   std::unique_ptr<Device> device_;
 };

@@ -2,6 +2,8 @@
 
 #include <cblas.h>
 
+#include <numeric>
+
 #include "libs/base/errors.h"
 #include "libs/base/status_macros.h"
 #include "libs/learning/candidate_checks.h"
@@ -41,7 +43,7 @@ absl::StatusOr<LossMatrix> EvaluateCoalitions(const ModelSpec& spec, GridSpan ba
   if (IsStaged(spec.kind)) {
     RETURN_IF_ERROR(CheckCoalitions(spec, base, updates, masks));
     auto coalition = [&](int64_t c) { return ApplyUpdates(base, updates, masks[c]); };
-    RETURN_IF_ERROR(StagedLosses(spec, rows, options, matrix.candidates, coalition,
+    RETURN_IF_ERROR(StagedLosses(spec, rows, options, StagedOrder(spec, updates, masks), coalition,
                                  matrix.losses.data()));
     return matrix;
   }
@@ -61,8 +63,9 @@ absl::StatusOr<LossMatrix> EvaluateCheckpoints(const ModelSpec& spec,
     auto checkpoint = [&](int64_t c) {
       return GridVector(candidates[c].begin(), candidates[c].end());
     };
-    RETURN_IF_ERROR(StagedLosses(spec, rows, options, matrix.candidates, checkpoint,
-                                 matrix.losses.data()));
+    std::vector<int64_t> order(candidates.size());
+    std::iota(order.begin(), order.end(), 0);
+    RETURN_IF_ERROR(StagedLosses(spec, rows, options, order, checkpoint, matrix.losses.data()));
     return matrix;
   }
   SharedEvaluation<double> evaluation(spec, rows, options, options.cache);

@@ -1,9 +1,11 @@
 #include "libs/learning/staged_evaluation.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "libs/base/errors.h"
+#include "libs/learning/exact_kernels.h"
 #include "libs/learning/exact_math.h"
 #include "libs/learning/exact_network.h"
 
@@ -24,15 +26,15 @@ class StagedEvaluation {
       : tensors_(ParameterTensors(spec)), rows_(rows), options_(options),
         network_(MakeExactNetwork(spec)) {}
 
-  absl::Status Run(int64_t candidates, absl::FunctionRef<GridVector(int64_t)> parameters,
-                   StagedSink sink) {
+  absl::Status Run(absl::Span<const int64_t> order,
+                   absl::FunctionRef<GridVector(int64_t)> parameters, StagedSink sink) {
     const int block = RowBlock();
     for (int64_t first = 0; first < rows_.count(); first += block) {
       const int rows = static_cast<int>(std::min<int64_t>(block, rows_.count() - first));
       network_->Load(rows_.Slice(first, rows));
       done_ = 0;
-      for (int64_t c = 0; c < candidates; ++c) {
-        if (violation_ && c > violation_->candidate) break;
+      for (const int64_t c : order) {
+        if (violation_ && c > violation_->candidate) continue;
         GridVector next = parameters(c);
         if (RunCandidate(c, std::move(next))) sink(c, first, rows, network_->Logits());
       }
@@ -100,46 +102,77 @@ class StagedEvaluation {
   int ordinal_ = 0;
 };
 
-// The targets of n rows from `first` on: of every position the next character, of the last the
-// label. Where a row is one column, its label.
-std::vector<int32_t> TargetsOf(const ModelSpec& spec, Rows rows, int64_t first, int n) {
-  const auto labels = rows.labels.subspan(first, n);
-  if (spec.kind != ModelKind::kCharacterTransformer) return {labels.begin(), labels.end()};
-  std::vector<int32_t> targets;
-  targets.reserve(int64_t{n} * rows.dimension);
-  for (int r = 0; r < n; ++r) {
-    const auto characters = rows.inputs.subspan((first + r) * rows.dimension, rows.dimension);
-    targets.insert(targets.end(), characters.begin() + 1, characters.end());
-    targets.push_back(labels[r]);
-  }
-  return targets;
-}
-
 }  // namespace
 
 bool IsStaged(ModelKind kind) {
   return kind == ModelKind::kConvnet || kind == ModelKind::kCharacterTransformer;
 }
 
-absl::Status StagedLosses(const ModelSpec& spec, Rows rows, const EvaluationOptions& options,
-                          int64_t candidates, absl::FunctionRef<GridVector(int64_t)> parameters,
-                          int64_t* losses) {
-  StagedEvaluation evaluation(spec, rows, options);
-  const int64_t positions = spec.kind == ModelKind::kCharacterTransformer ? rows.dimension : 1;
-  std::vector<int64_t> of_positions;
-  auto sink = [&](int64_t candidate, int64_t first, int n, double* logits) {
-    const std::vector<int32_t> targets = TargetsOf(spec, rows, first, n);
-    const int64_t columns = static_cast<int64_t>(targets.size());
-    of_positions.resize(columns);
-    CrossEntropyNanonats(logits, columns, spec.classes(), targets.data(), columns,
-                         of_positions.data());
-    for (int r = 0; r < n; ++r) {
-      int64_t sum = 0;
-      for (int64_t t = 0; t < positions; ++t) sum += of_positions[r * positions + t];
-      losses[candidate * rows.count() + first + r] = DivideHalfEven(sum, positions);
+std::vector<int32_t> TargetsOf(const ModelSpec& spec, Rows rows) {
+  if (spec.kind != ModelKind::kCharacterTransformer) {
+    return {rows.labels.begin(), rows.labels.end()};
+  }
+  std::vector<int32_t> targets;
+  targets.reserve(rows.inputs.size());
+  for (int64_t r = 0; r < rows.count(); ++r) {
+    const auto characters = rows.inputs.subspan(r * rows.dimension, rows.dimension);
+    targets.insert(targets.end(), characters.begin() + 1, characters.end());
+    targets.push_back(rows.labels[r]);
+  }
+  return targets;
+}
+
+void MeansOfColumns(absl::Span<const int64_t> columns, absl::Span<int64_t> rows) {
+  const size_t positions = columns.size() / rows.size();
+  for (size_t r = 0; r < rows.size(); ++r) {
+    int64_t sum = 0;
+    for (size_t t = 0; t < positions; ++t) sum += columns[r * positions + t];
+    rows[r] = DivideHalfEven(sum, static_cast<int64_t>(positions));
+  }
+}
+
+std::vector<int64_t> StagedOrder(const ModelSpec& spec, absl::Span<const GridSpan> updates,
+                                 absl::Span<const uint64_t> masks) {
+  const auto network = MakeExactNetwork(spec);
+  const std::vector<ParameterTensor> tensors = ParameterTensors(spec);
+  std::vector<uint64_t> changes(network->Stages());  // which updates change the stage
+  for (int stage = 0; stage < network->Stages(); ++stage) {
+    for (const int index : network->TensorsOf(stage)) {
+      for (size_t i = 0; i < updates.size(); ++i) {
+        const int32_t* tensor = updates[i].data() + tensors[index].offset;
+        if (kernels::CountNonZero(tensor, tensors[index].size) > 0) {
+          changes[stage] |= uint64_t{1} << i;
+        }
+      }
     }
+  }
+  std::vector<int64_t> order(masks.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+    for (const uint64_t members : changes) {
+      if ((masks[a] & members) != (masks[b] & members)) {
+        return (masks[a] & members) < (masks[b] & members);
+      }
+    }
+    return false;
+  });
+  return order;
+}
+
+absl::Status StagedLosses(const ModelSpec& spec, Rows rows, const EvaluationOptions& options,
+                          absl::Span<const int64_t> order,
+                          absl::FunctionRef<GridVector(int64_t)> parameters, int64_t* losses) {
+  StagedEvaluation evaluation(spec, rows, options);
+  std::vector<int64_t> of_columns;
+  auto sink = [&](int64_t candidate, int64_t first, int n, double* logits) {
+    const std::vector<int32_t> targets = TargetsOf(spec, rows.Slice(first, n));
+    const int64_t columns = static_cast<int64_t>(targets.size());
+    of_columns.resize(columns);
+    CrossEntropyNanonats(logits, columns, spec.classes(), targets.data(), columns,
+                         of_columns.data());
+    MeansOfColumns(of_columns, {losses + candidate * rows.count() + first, static_cast<size_t>(n)});
   };
-  return evaluation.Run(candidates, parameters, sink);
+  return evaluation.Run(order, parameters, sink);
 }
 
 absl::Status StagedCorrect(const ModelSpec& spec, Rows rows, const EvaluationOptions& options,
@@ -158,7 +191,7 @@ absl::Status StagedCorrect(const ModelSpec& spec, Rows rows, const EvaluationOpt
     }
   };
   auto self = [&](int64_t) { return GridVector(parameters.begin(), parameters.end()); };
-  return evaluation.Run(1, self, sink);
+  return evaluation.Run({0}, self, sink);
 }
 
 }  // namespace rochdale::learning

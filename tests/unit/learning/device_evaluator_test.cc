@@ -60,6 +60,72 @@ TEST_CASE("a device gives the integers of the exact evaluator") {
   }
 }
 
+TEST_CASE("a device gives the integers of convnets and transformers") {
+  const std::vector<ModelSpec> specs = {
+      ConvnetOf({1, 8, 8}, {3}, {5}),           ConvnetOf({2, 11, 9}, {4, 6}, {8, 5}),
+      ConvnetOf({3, 5, 12}, {2}, {7, 6, 3}),    TransformerOf({10, 20, 16, 4, 2, 24}),
+      TransformerOf({3, 11, 6, 1, 1, 5}),       TransformerOf({17, 40, 12, 3, 3, 30}),
+  };
+  for (const std::string& name : DeviceEvaluator::Devices()) {
+    DeviceEvaluator evaluator = Opened(name);
+    for (size_t s = 0; s < specs.size(); ++s) {
+      const RandomCase game = MakeCase(specs[s], 3, 41, s, 1 << 18, 1 << 16);
+      CAPTURE(name, s);
+      CHECK(evaluator
+                .EvaluateCoalitions(game.spec, game.base, game.UpdateSpans(), game.AllMasks(),
+                                    game.rows)
+                .value()
+                .losses == EvaluateCoalitions(game.spec, game.base, game.UpdateSpans(),
+                                              game.AllMasks(), game.rows)
+                               .value()
+                               .losses);
+      const std::vector<GridSpan> checkpoints = {game.base, game.updates[1]};
+      CHECK(evaluator.EvaluateCheckpoints(game.spec, checkpoints, game.rows).value().losses ==
+            EvaluateCheckpoints(game.spec, checkpoints, game.rows).value().losses);
+    }
+  }
+}
+
+TEST_CASE("a device cuts the rows of convnets and transformers, and finds where they leave it") {
+  // So many rows that 64 MiB hold only some of them.
+  for (const RandomCase& game :
+       {MakeCase(ConvnetOf({1, 16, 16}, {8, 8}, {10}), 1, 1'000, 3),
+        MakeCase(TransformerOf({16, 30, 16, 4, 2, 32}), 1, 1'500, 4)}) {
+    DeviceEvaluator evaluator = Opened("cpu", kDeviceMemoryMin);
+    CHECK(evaluator
+              .EvaluateCoalitions(game.spec, game.base, game.UpdateSpans(), {0, 1}, game.rows)
+              .value()
+              .losses ==
+          EvaluateCoalitions(game.spec, game.base, game.UpdateSpans(), {0, 1}, game.rows)
+              .value()
+              .losses);
+  }
+  const ModelSpec specs[] = {ConvnetOf({2, 10, 10}, {9, 8}, {12, 4}),
+                             TransformerOf({10, 20, 16, 4, 2, 24})};
+  DeviceEvaluator evaluator = Opened("cpu");
+  int left = 0;
+  for (uint64_t seed = 1; seed <= 30; ++seed) {
+    RandomCase game = MakeCase(specs[seed % 2], 3, 35, seed, kGridMax, kGridMax);
+    for (int32_t& units : game.base) units /= static_cast<int32_t>(1 + seed % 5);
+    std::optional<RangeViolation> wanted, found;
+    EvaluationOptions options;
+    options.violation = &wanted;
+    const auto expected = EvaluateCoalitions(game.spec, game.base, game.UpdateSpans(),
+                                             game.AllMasks(), game.rows, options);
+    options.violation = &found;
+    const auto got = evaluator.EvaluateCoalitions(game.spec, game.base, game.UpdateSpans(),
+                                                  game.AllMasks(), game.rows, options);
+    CAPTURE(seed);
+    CHECK(ReasonOf(got.status()) == ReasonOf(expected.status()));
+    REQUIRE(wanted.has_value() == found.has_value());
+    if (!wanted.has_value()) continue;
+    ++left;
+    CHECK(found->candidate == wanted->candidate);
+    CHECK(found->layer == wanted->layer);
+  }
+  CHECK(left > 0);
+}
+
 TEST_CASE("blocks that a small memory forces change nothing") {
   // 12,000 rows of 900 inputs and 16 coalitions of a wide model: many blocks of both.
   const RandomCase game = MakeCase({900, 600, 40, 10}, 4, 12'000, 9);

@@ -1,10 +1,13 @@
 // Convnets and character transformers through the exact evaluator.
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <set>
 
 #include "libs/base/errors.h"
 #include "libs/learning/exact_evaluator.h"
 #include "libs/learning/fast_evaluator.h"
+#include "libs/learning/staged_evaluation.h"
 #include "tests/unit/learning/random_case.h"
 
 namespace rochdale::learning {
@@ -66,6 +69,39 @@ TEST_CASE("staged models: updates of one tensor give what the whole vector gives
       CHECK(shared.candidate(0) != shared.candidate(1));  // every tensor counts
     }
   }
+}
+
+TEST_CASE("staged models: what coalitions have in common from below is taken in one piece") {
+  // Two updates of everything, three of the head alone, one of nothing.
+  RandomCase game = MakeCase(ConvnetOf({1, 8, 8}, {2, 3}, {6, 4}), 6, 9, 21);
+  for (size_t i = 2; i < game.updates.size(); ++i) {
+    for (const ParameterTensor& tensor : ParameterTensors(game.spec)) {
+      const bool head = i < 5 && tensor.offset + tensor.size == ParameterCount(game.spec);
+      if (!head) std::fill_n(game.updates[i].begin() + tensor.offset, tensor.size, 0);
+    }
+  }
+  std::vector<uint64_t> masks = game.AllMasks();
+  std::mt19937_64 engine(3);
+  std::shuffle(masks.begin(), masks.end(), engine);
+  const std::vector<int64_t> order = StagedOrder(game.spec, game.UpdateSpans(), masks);
+  std::set<int64_t> taken(order.begin(), order.end());
+  CHECK(taken.size() == masks.size());
+  int lower = 1, all = 1;
+  for (size_t k = 1; k < order.size(); ++k) {
+    const uint64_t change = masks[order[k]] ^ masks[order[k - 1]];
+    lower += (change & 0b000011) != 0;
+    all += (change & 0b011111) != 0;
+  }
+  CHECK(lower == 4);
+  CHECK(all == 32);
+  const auto losses =
+      EvaluateCoalitions(game.spec, game.base, game.UpdateSpans(), masks, game.rows).value();
+  std::vector<GridVector> parameters;
+  for (const uint64_t mask : masks) {
+    parameters.push_back(ApplyUpdates(game.base, game.UpdateSpans(), mask));
+  }
+  const std::vector<GridSpan> candidates(parameters.begin(), parameters.end());
+  CHECK(losses.losses == EvaluateCheckpoints(game.spec, candidates, game.rows)->losses);
 }
 
 TEST_CASE("staged models: updates beyond the grid's end saturate, unfit vectors are refused") {
