@@ -234,7 +234,8 @@ class DeviceTransformer final : public DeviceNetwork {
     const torch::Tensor qkv = Rounded(z).view({rows_, context, 3, spec_.width});
     if (!Check(AttentionFits(qkv), block.attention)) return false;
     // Of each: [rows, heads, context, width of a head]
-    const torch::Tensor parts = qkv.view({rows_, context, 3, heads, width}).permute({2, 0, 3, 1, 4});
+    const torch::Tensor parts =
+        qkv.view({rows_, context, 3, heads, width}).permute({2, 0, 3, 1, 4});
     const torch::Tensor scores = parts[1].matmul(parts[0].transpose(-1, -2));
     const torch::Tensor weights =
         CausalSoftmax(scores, 1.0 / std::sqrt(static_cast<double>(width)));
