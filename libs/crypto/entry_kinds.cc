@@ -68,6 +68,7 @@ constexpr TagInfo kTags[] = {
     {tag::kStatementDigest, "statement_digest", kBytes, 32, "SHA-256 of the statement"},
     {tag::kDistributionRoot, "distribution_root", kBytes, 32, "Merkle root over the shares"},
     {tag::kManifestDigest, "manifest_digest", kBytes, 32, "SHA-256 of a bundle's manifest"},
+    {tag::kModuleDigest, "module_digest", kBytes, 32, "SHA-256 of a TorchScript module"},
     {tag::kSizeBytes, "size_bytes", kU64, 0, "size in bytes"},
     {tag::kVerdict, "verdict", kU64, 0, "verdict, number of the proto enum"},
     {tag::kRowCount, "row_count", kU64, 0, "number of rows"},
@@ -206,6 +207,10 @@ constexpr KindInfo kKinds[] = {
      {tag::kParentDigest, tag::kCheckpointDigest, tag::kSeedCommitment}, {tag::kModel}},
     {kind::kComparisonEnded, "COMPARISON_ENDED", kAtt, kPath, "A/B test", kMay,
      {tag::kStatus, tag::kSeed}, {tag::kRowCount, tag::kPhiNanoNats, tag::kErrorNanoNats}},
+    {kind::kModuleRegistered, "MODULE_REGISTERED", kAtt, kAuthorise, "model", kSigned,
+     {tag::kModuleDigest}, {}},
+    {kind::kModuleWithdrawn, "MODULE_WITHDRAWN", kAtt, kAuthorise, "model", kSigned,
+     {tag::kModuleDigest}, {}},
 
     {kind::kAccountOpened, "ACCOUNT_OPENED", kLed, kAuthorise, "account", kMay,
      {tag::kAccountType, tag::kAsset, tag::kFloor}, {}},

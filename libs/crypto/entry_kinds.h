@@ -70,6 +70,7 @@ inline constexpr uint16_t kSpecDigest = 63;
 inline constexpr uint16_t kStatementDigest = 64;
 inline constexpr uint16_t kDistributionRoot = 65;
 inline constexpr uint16_t kManifestDigest = 66;
+inline constexpr uint16_t kModuleDigest = 67;
 // Counts and measures.
 inline constexpr uint16_t kSizeBytes = 80;
 inline constexpr uint16_t kVerdict = 81;
@@ -154,6 +155,8 @@ inline constexpr uint16_t kUpdateNotApplied = 311;
 inline constexpr uint16_t kComputeMetered = 312;
 inline constexpr uint16_t kComparisonStarted = 313;
 inline constexpr uint16_t kComparisonEnded = 314;
+inline constexpr uint16_t kModuleRegistered = 315;
+inline constexpr uint16_t kModuleWithdrawn = 316;
 inline constexpr uint16_t kAccountOpened = 401;
 inline constexpr uint16_t kTransferPosted = 402;
 inline constexpr uint16_t kLogStarted = 403;

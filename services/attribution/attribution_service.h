@@ -21,6 +21,7 @@ class AttributionService final : public v1::AttributionService::Service {
 
 #define ROCHDALE_RPC(Name) \
   grpc::Status Name(grpc::ServerContext*, const v1::Name##Request*, v1::Name##Response*) override
+  ROCHDALE_RPC(RegisterModule);
   ROCHDALE_RPC(CreateModel);
   ROCHDALE_RPC(GetModel);
   ROCHDALE_RPC(SealValidationPool);

@@ -29,6 +29,7 @@ struct AttributionOptions {
   int workers = 0;                 // processes per run; 0: one per core
   std::string worker_device = "cpu";     // of every worker: cpu, cuda or cuda:<n>
   int worker_restarts_max = 16;    // of one run
+  std::string module_program;      // rochdale-module-evaluator; empty: beside this program
 
   // How often the engine looks while it waits for agents; it is woken by its own runs.
   absl::Duration poll_every = absl::Milliseconds(100);

@@ -34,6 +34,7 @@ std::optional<learning::ModelKind> KindOf(v1::ModelKind kind) {
     case v1::MODEL_KIND_MLP: return learning::ModelKind::kMlp;
     case v1::MODEL_KIND_CONVNET: return learning::ModelKind::kConvnet;
     case v1::MODEL_KIND_CHARACTER_TRANSFORMER: return learning::ModelKind::kCharacterTransformer;
+    case v1::MODEL_KIND_TORCHSCRIPT: return learning::ModelKind::kTorchScript;
     default: return std::nullopt;
   }
 }
@@ -44,14 +45,15 @@ v1::ModelKind KindOf(learning::ModelKind kind) {
     case learning::ModelKind::kMlp: return v1::MODEL_KIND_MLP;
     case learning::ModelKind::kConvnet: return v1::MODEL_KIND_CONVNET;
     case learning::ModelKind::kCharacterTransformer: return v1::MODEL_KIND_CHARACTER_TRANSFORMER;
+    case learning::ModelKind::kTorchScript: return v1::MODEL_KIND_TORCHSCRIPT;
   }
   return v1::MODEL_KIND_UNSPECIFIED;
 }
 
 void CheckLayerSizes(const v1::ModelSpec& spec, learning::ModelKind kind, FieldErrors& errors) {
-  const int sizes_min = kind == learning::ModelKind::kCharacterTransformer ? 0
-                        : kind == learning::ModelKind::kConvnet            ? 1
-                                                                           : 2;
+  const bool none = kind == learning::ModelKind::kCharacterTransformer ||
+                    kind == learning::ModelKind::kTorchScript;
+  const int sizes_min = none ? 0 : kind == learning::ModelKind::kConvnet ? 1 : 2;
   const int sizes_max = sizes_min == 0 ? 0 : kLayerSizesMax;
   if (spec.layer_sizes_size() < sizes_min || spec.layer_sizes_size() > sizes_max) {
     errors.Add("spec.layer_sizes", absl::StrCat("must be ", sizes_min, " to ", sizes_max,
@@ -63,6 +65,43 @@ void CheckLayerSizes(const v1::ModelSpec& spec, learning::ModelKind kind, FieldE
       break;
     }
   }
+}
+
+learning::TorchScriptSpec TorchScriptOf(const v1::TorchScript& module) {
+  learning::TorchScriptSpec spec;
+  spec.module_sha256 = module.module_sha256();
+  spec.inputs = module.inputs();
+  spec.input_values = module.input_values();
+  spec.classes = module.classes();
+  for (const v1::ModuleParameter& parameter : module.parameters()) {
+    spec.parameters.push_back(
+        {parameter.name(), {parameter.shape().begin(), parameter.shape().end()}});
+  }
+  spec.library = module.library();
+  spec.precision = module.precision();
+  spec.aten_capability = module.aten_capability();
+  spec.blas_kernel = module.blas_kernel();
+  spec.tolerance_nanonats = module.tolerance_nanonats();
+  spec.deadband_nanonats = module.deadband_nanonats();
+  return spec;
+}
+
+void ToProto(const learning::TorchScriptSpec& spec, v1::TorchScript& out) {
+  out.set_module_sha256(spec.module_sha256);
+  out.set_inputs(spec.inputs);
+  out.set_input_values(spec.input_values);
+  out.set_classes(spec.classes);
+  for (const learning::ModuleTensor& tensor : spec.parameters) {
+    v1::ModuleParameter& parameter = *out.add_parameters();
+    parameter.set_name(tensor.name);
+    for (const int64_t extent : tensor.shape) parameter.add_shape(extent);
+  }
+  out.set_library(spec.library);
+  out.set_precision(spec.precision);
+  out.set_aten_capability(spec.aten_capability);
+  out.set_blas_kernel(spec.blas_kernel);
+  out.set_tolerance_nanonats(spec.tolerance_nanonats);
+  out.set_deadband_nanonats(spec.deadband_nanonats);
 }
 
 absl::StatusOr<learning::ModelSpec> SpecOf(const v1::ModelSpec& spec) {
@@ -79,6 +118,9 @@ absl::StatusOr<learning::ModelSpec> SpecOf(const v1::ModelSpec& spec) {
   if (spec.has_transformer() != (kind == learning::ModelKind::kCharacterTransformer)) {
     errors.Add("spec.transformer", "must be there for a transformer and for no other kind");
   }
+  if (spec.has_torchscript() != (kind == learning::ModelKind::kTorchScript)) {
+    errors.Add("spec.torchscript", "must be there for a module and for no other kind");
+  }
   RETURN_IF_ERROR(errors.ToStatus());
   learning::ModelSpec out;
   out.kind = *kind;
@@ -93,6 +135,7 @@ absl::StatusOr<learning::ModelSpec> SpecOf(const v1::ModelSpec& spec) {
     out.transformer = {sizes.context(), sizes.vocabulary(), sizes.width(),
                        sizes.heads(),   sizes.blocks(),     sizes.mlp_width()};
   }
+  if (spec.has_torchscript()) out.torchscript = TorchScriptOf(spec.torchscript());
   RETURN_IF_ERROR(learning::ValidateModelSpec(out));
   return out;
 }
@@ -116,6 +159,7 @@ void ToProto(const learning::ModelSpec& spec, v1::ModelSpec& out) {
     sizes.set_blocks(spec.transformer.blocks);
     sizes.set_mlp_width(spec.transformer.mlp_width);
   }
+  if (!spec.exact()) ToProto(spec.torchscript, *out.mutable_torchscript());
 }
 
 void SetEntry(const EventId& event, common::v1::EntryRef& out) {
@@ -137,6 +181,25 @@ absl::StatusOr<WantedModel> ParseModelRegistration(const common::v1::SignedDocum
                    ParseField<CooperativeId>(body.cooperative_id(), "cooperative_id"));
   ASSIGN_OR_RETURN(wanted.spec, SpecOf(body.spec()));
   wanted.init_seed = body.init_seed();
+  if (!wanted.spec.exact() && wanted.init_seed != 0) {
+    FieldErrors errors;
+    errors.Add("init_seed", "must be 0 for a module, which brings its own parameters");
+    return errors.ToStatus();
+  }
+  return wanted;
+}
+
+absl::StatusOr<WantedModule> ParseModuleRegistration(const common::v1::SignedDocument& document) {
+  WantedModule wanted;
+  ASSIGN_OR_RETURN(wanted.document, rpc::FromProto(document));
+  ASSIGN_OR_RETURN(const v1::ModuleRegistration body,
+                   rpc::ParseDocument<v1::ModuleRegistration>(wanted.document));
+  FieldErrors errors;
+  wanted.module = rpc::TakeDigest(body.module_sha256(), "module_sha256", errors);
+  RETURN_IF_ERROR(errors.ToStatus());
+  ASSIGN_OR_RETURN(wanted.cooperative,
+                   ParseField<CooperativeId>(body.cooperative_id(), "cooperative_id"));
+  wanted.withdraws = body.withdraws();
   return wanted;
 }
 
@@ -283,6 +346,8 @@ void ToProto(const CreditRecord& credit, v1::Credit& out) {
   out.set_solo_nanonats(credit.solo);
   out.set_leave_one_out_nanonats(credit.leave_one_out);
   out.set_applied(credit.applied);
+  out.set_tolerance_nanonats(credit.tolerance);
+  out.set_deadband_nanonats(credit.deadband);
   SetEntry(credit.event, *out.mutable_entry());
 }
 

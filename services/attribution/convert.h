@@ -42,6 +42,14 @@ struct WantedModel {
 };
 absl::StatusOr<WantedModel> ParseModelRegistration(const common::v1::SignedDocument& document);
 
+struct WantedModule {
+  CooperativeId cooperative;
+  crypto::Digest module;
+  bool withdraws = false;
+  crypto::SignedDocument document;
+};
+absl::StatusOr<WantedModule> ParseModuleRegistration(const common::v1::SignedDocument& document);
+
 struct WantedPool {
   CooperativeId cooperative;
   crypto::Digest data;

@@ -67,6 +67,17 @@ absl::Status LogModelCreated(pg::Transaction& tx, const ModelRecord& model,
   return Log(tx, builder);
 }
 
+absl::Status LogModule(pg::Transaction& tx, const ModuleRecord& module, const ModelId& model,
+                       const crypto::SignedDocument& document, absl::Time now) {
+  crypto::EntryBuilder builder(
+      module.withdraws ? kind::kModuleWithdrawn : kind::kModuleRegistered, module.event, now);
+  builder.Cooperative(module.cooperative)
+      .Subject(model)
+      .Digest(tag::kModuleDigest, module.sha256)
+      .Document(document);
+  return Log(tx, builder);
+}
+
 absl::Status LogPoolSealed(pg::Transaction& tx, const PoolRecord& pool, const ModelRecord& model,
                            const crypto::Digest& root, const crypto::SignedDocument& document,
                            absl::Time now) {

@@ -20,6 +20,8 @@ EventId EventOf(absl::string_view what, const Uuid& subject);
 absl::Status LogModelCreated(pg::Transaction& tx, const ModelRecord& model,
                              const crypto::Digest& checkpoint,
                              const crypto::SignedDocument& document, absl::Time now);
+absl::Status LogModule(pg::Transaction& tx, const ModuleRecord& module, const ModelId& model,
+                       const crypto::SignedDocument& document, absl::Time now);
 absl::Status LogPoolSealed(pg::Transaction& tx, const PoolRecord& pool, const ModelRecord& model,
                            const crypto::Digest& root, const crypto::SignedDocument& document,
                            absl::Time now);

@@ -218,6 +218,7 @@ std::string EvidenceToJson(const Evidence& evidence) {
   }
   json["best_loss_sum"] = Decimal(evidence.best_loss_sum);
   json["losses_root"] = evidence.losses_root.ToString();
+  if (!evidence.model.exact()) json["losses_sha256"] = evidence.losses_sha256.ToString();
   json["applied_mask"] = absl::StrCat(evidence.applied_mask);
   json["credits"] = Json::array();
   for (const EvidenceCredit& credit : evidence.credits) {
@@ -258,6 +259,10 @@ absl::StatusOr<Evidence> ParseEvidence(absl::string_view text) {
     evidence.best_loss_sum = ParseInt128(json["best_loss_sum"], reader, "best_loss_sum");
   }
   evidence.losses_root = reader.Typed<crypto::Digest>("losses_root");
+  if (!evidence.model.exact()) {
+    evidence.losses_sha256 = reader.Typed<crypto::Digest>("losses_sha256");
+  }
+  evidence.rule.deadband_nanonats = evidence.model.torchscript.deadband_nanonats;
   if (json.contains("applied_mask")) {
     evidence.applied_mask = ParseMask(json["applied_mask"], reader, "applied_mask");
   }

@@ -10,7 +10,8 @@
 //    "credits":[{"credit_nanonats":n,"estimate_nanonats":n,"harmful":bool,
 //                "leave_one_out_nanonats":n,"solo_nanonats":n,"standard_error_nanonats":n,
 //                "update_id":uuid},...],
-//    "applied_mask":"..","format":1,"lineages":n,"losses_root":hex,"masks":["..",...],
+//    "applied_mask":"..","format":1,"lineages":n,"losses_root":hex,"losses_sha256":hex,
+//    "masks":["..",...],
 //    "model":{"kind":word,"layer_sizes":[n,...]},"next_sha256":hex,"number":n,
 //    "pool_rows":n,"pool_sha256":hex,"retired_rounds":[uuid,...],"round_id":uuid,"rows":[n,...],
 //    "rows_sha256":hex,"seed":hex,"seed_sha256":hex,"split_seed":hex,
@@ -18,7 +19,8 @@
 //    "visible_rows":n}
 //   updates and credits are in bit order; masks is absent where all 2^k coalitions were evaluated
 //   (then coalition_loss_sums[mask]), else coalition_loss_sums[i] belongs to masks[i]. applied_mask
-//   is a decimal string. aggregation is absent for the mean; sampling where none is (game.h).
+//   is a decimal string. aggregation is absent for the mean; sampling where none is (game.h);
+//   losses_sha256 where the model is exact: there, losses can be had again from everything else.
 // No gRPC, no database, no torch: the service writes it, the offline verifier links it.
 #pragma once
 
@@ -35,6 +37,7 @@
 #include "libs/base/ids.h"
 #include "libs/crypto/sha256.h"
 #include "libs/learning/aggregation.h"
+#include "libs/learning/evaluator.h"
 #include "libs/learning/model.h"
 #include "services/attribution/game.h"
 
@@ -87,6 +90,9 @@ struct Evidence {
   std::vector<absl::int128> coalition_loss_sums;
   absl::int128 best_loss_sum = 0;
   crypto::Digest losses_root;
+  // Blob, where the model is not exact: EncodeLosses of the losses in the order of the root. The
+  // round's credits follow from these; another evaluation is near them.
+  crypto::Digest losses_sha256;
   uint64_t applied_mask = 0;
   std::vector<EvidenceCredit> credits;
 };
@@ -102,9 +108,13 @@ using BlobSource = absl::FunctionRef<absl::StatusOr<std::string>(const crypto::D
 // Evaluates everything again from the blobs (base, best, effective updates, rows) and says what
 // does not follow: the first difference, by the name of its field. OK where the seed opens its
 // commitment, every sum, the root, gate, credits and the next checkpoint are the same integers.
+// Where the model is a module, that is so of the losses in the blob, and each of them is held
+// against what `modules` evaluates: within the tolerance of its model. Without `modules` no module
+// is run and nothing is said of where the losses come from.
 // Errors of `blobs` come back as they are (a blob that was deleted is not a false credit).
 // Does not check how the rows were drawn: see CheckDraw.
-absl::Status CheckRecomputation(const Evidence& evidence, BlobSource blobs);
+absl::Status CheckRecomputation(const Evidence& evidence, BlobSource blobs,
+                                learning::Evaluator* modules = nullptr);
 
 // DIGEST_MISMATCH unless `evidence.rows` follows from the seeds and the rows of the retired rounds
 // (the union of `rows` in the evidence of evidence.retired_rounds). `count_max`: rows per round.

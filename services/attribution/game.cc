@@ -97,6 +97,18 @@ absl::StatusOr<Estimates> EstimatesOf(const GameRule& rule, const Game& game) {
                                                          : ReducedEstimates(rule, game);
 }
 
+// What the rule makes of estimates: those within the deadband count as 0.
+std::vector<learning::Estimate> Counted(const GameRule& rule,
+                                        std::vector<learning::Estimate> estimates) {
+  for (learning::Estimate& estimate : estimates) {
+    const absl::int128 deadband =
+        absl::int128(rule.deadband_nanonats) * estimate.scale * estimate.rows;
+    const absl::int128 total = estimate.total;
+    if (total < deadband && -total < deadband) estimate.total = 0;
+  }
+  return estimates;
+}
+
 learning::CreditRule CreditRuleOf(const GameRule& rule) {
   return {rule.preset, static_cast<int>(rule.z_gate_micro / 10'000),
           static_cast<int>(rule.z_bound_micro / 10'000)};
@@ -217,21 +229,28 @@ absl::StatusOr<bool> SamplingEnds(const GameRule& rule, const Game& game) {
 
 absl::StatusOr<uint64_t> AppliedMask(const GameRule& rule, const Game& game) {
   ASSIGN_OR_RETURN(const Estimates estimates, EstimatesOf(rule, game));
-  return MaskWithout(learning::GateHarmful(CreditRuleOf(rule), estimates.payment));
+  return MaskWithout(
+      learning::GateHarmful(CreditRuleOf(rule), Counted(rule, estimates.payment)));
 }
 
 absl::StatusOr<GameResult> Settle(const GameRule& rule, const Game& game) {
   ASSIGN_OR_RETURN(const Estimates estimates, EstimatesOf(rule, game));
   const learning::CreditRule credit_rule = CreditRuleOf(rule);
-  const std::vector<bool> harmful = learning::GateHarmful(credit_rule, estimates.payment);
+  const std::vector<learning::Estimate> payment = Counted(rule, estimates.payment);
+  const std::vector<learning::Estimate> alone = Counted(rule, estimates.solo);
+  const std::vector<learning::Estimate> left_out = Counted(rule, estimates.leave_one_out);
+  const std::vector<bool> harmful = learning::GateHarmful(credit_rule, payment);
   GameResult result;
   result.applied_mask = MaskWithout(harmful);
   const absl::Span<const int64_t> applied = game.Losses(result.applied_mask);
   if (applied.empty()) return Error("BAD_REQUEST", "the applied coalition was not evaluated");
   std::vector<int64_t> credits;
   if (rule.preset == learning::CreditPreset::kHardened) {
-    credits = learning::HardenedCredits(credit_rule, estimates.payment, harmful, game.best, applied,
-                                        nullptr);
+    const absl::int128 gain = LossSum(game.best) - LossSum(applied);
+    const bool counts = gain >= absl::int128(rule.deadband_nanonats) * game.rows;
+    credits = counts ? learning::HardenedCredits(credit_rule, payment, harmful, game.best, applied,
+                                                 nullptr)
+                     : std::vector<int64_t>(game.contributors, 0);
   }
   for (int i = 0; i < game.contributors; ++i) {
     ContributorResult one;
@@ -240,10 +259,9 @@ absl::StatusOr<GameResult> Settle(const GameRule& rule, const Game& game) {
     one.standard_error = estimates.payment[i].standard_error;
     one.solo = estimates.solo[i].Mean();
     one.leave_one_out = estimates.leave_one_out[i].Mean();
-    one.credit = credits.empty() ? std::max<int64_t>(one.solo, 0) : credits[i];
+    one.credit = credits.empty() ? std::max<int64_t>(alone[i].Mean(), 0) : credits[i];
     one.disagreement = rule.preset == learning::CreditPreset::kHardened && one.credit > 0 &&
-                       learning::SignificantlyNegative(estimates.leave_one_out[i],
-                                                       credit_rule.z_gate_hundredths);
+                       learning::SignificantlyNegative(left_out[i], credit_rule.z_gate_hundredths);
     result.contributors.push_back(one);
   }
   return result;

@@ -37,6 +37,9 @@ struct GameRule {
   int64_t z_gate_micro = 1'960'000;   // used in hundredths: floored to multiples of 10,000
   int64_t z_bound_micro = 1'960'000;
   learning::SamplingRule sampling;    // of sampled games only
+  // A measured improvement of less than this, up or down, counts as none: for gate, pay and alarm,
+  // and for the improvement over the best. 0 but for models that are not exact (TorchScriptSpec).
+  int64_t deadband_nanonats = 0;
 };
 
 // What is paid in a game of k contributors where `wanted` was asked for: the literal preset pays

@@ -3,7 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "libs/base/errors.h"
 #include "libs/base/status_macros.h"
-#include "libs/learning/evaluator.h"
+#include "libs/learning/module_evaluator.h"
 #include "libs/pg/database.h"
 #include "libs/rpc/call.h"
 #include "rochdale/common/v1/common.pb.h"
@@ -15,6 +15,7 @@ namespace {
 
 constexpr absl::Duration kReadTimeout = absl::Seconds(10);
 constexpr uint64_t kValidationBytesMax = uint64_t{2} << 30;
+constexpr uint64_t kModuleBytesMax = uint64_t{512} << 20;
 
 absl::Status NotOpen() {
   return RetryableError("UNAVAILABLE", "the attribution service is starting", absl::Seconds(1));
@@ -68,6 +69,9 @@ blob::UploadPolicy Parts::MakeUploadPolicy() const {
     if (purpose == common::v1::BLOB_PURPOSE_VALIDATION && call.identity.IsPerson()) {
       return kValidationBytesMax;
     }
+    if (purpose == common::v1::BLOB_PURPOSE_MODULE && call.identity.IsPerson()) {
+      return kModuleBytesMax;
+    }
     return Error("PERMISSION_DENIED", "the caller does not upload blobs of this purpose");
   };
   policy.is_recorded = [this](const rpc::Call& call, const std::string& owner, int purpose,
@@ -93,7 +97,8 @@ absl::StatusOr<std::string> Parts::EvaluateShard(const RunId& run, const ShardRa
   if (!record) return Error("NOT_FOUND", "no such run");
   ASSIGN_OR_RETURN(RunSpec spec, ParseRunSpec(record->spec));
   ASSIGN_OR_RETURN(blob::BlobStore * store, blobs());
-  learning::HostEvaluator evaluator;
+  learning::HostEvaluator host;
+  learning::ModuleEvaluator evaluator(host, {.program = options.module_program});
   RunEvaluation evaluation(
       std::move(spec),
       [store](const crypto::Digest& digest) -> absl::StatusOr<std::string> {

@@ -1,5 +1,6 @@
 // Evaluating a round again from its evidence (evidence.h).
 #include <algorithm>
+#include <cstdlib>
 
 #include "absl/strings/str_cat.h"
 #include "libs/base/errors.h"
@@ -10,6 +11,7 @@
 #include "services/attribution/draw.h"
 #include "services/attribution/evidence.h"
 #include "services/attribution/parameters_file.h"
+#include "services/attribution/run_spec.h"
 
 namespace rochdale::attribution {
 namespace {
@@ -50,9 +52,9 @@ learning::Aggregator AggregatorOf(const Evidence& evidence, const Inputs& inputs
                               {inputs.prepared.begin(), inputs.prepared.end()});
 }
 
-absl::StatusOr<Game> EvaluateGame(const Evidence& evidence, const Inputs& inputs) {
+absl::StatusOr<Game> EvaluateGame(const Evidence& evidence, const Inputs& inputs,
+                                  learning::Evaluator& evaluator) {
   learning::Aggregator aggregator = AggregatorOf(evidence, inputs);
-  learning::HostEvaluator evaluator;
   ASSIGN_OR_RETURN(learning::LossMatrix matrix,
                    aggregator.Evaluate(evaluator, evidence.model, evidence.masks, inputs.rows));
   Game game;
@@ -64,9 +66,55 @@ absl::StatusOr<Game> EvaluateGame(const Evidence& evidence, const Inputs& inputs
   game.losses = std::move(matrix.losses);
   const learning::GridSpan best = inputs.best;
   ASSIGN_OR_RETURN(learning::LossMatrix best_losses,
-                   learning::EvaluateCheckpoints(evidence.model, {best}, inputs.rows));
+                   evaluator.EvaluateCheckpoints(evidence.model, {best}, inputs.rows));
   game.best = std::move(best_losses.losses);
   return game;
+}
+
+// The losses that a round of a module was settled by.
+absl::StatusOr<Game> RecordedGame(const Evidence& evidence, BlobSource blobs) {
+  ASSIGN_OR_RETURN(const std::string file, blobs(evidence.losses_sha256));
+  Game game;
+  game.contributors = static_cast<int>(evidence.updates.size());
+  game.rows = static_cast<int64_t>(evidence.rows.size());
+  game.seed = evidence.seed;
+  game.pairs = evidence.pairs;
+  game.masks = evidence.masks;
+  const int64_t of_masks = static_cast<int64_t>(game.masks.size()) * game.rows;
+  ASSIGN_OR_RETURN(game.losses, DecodeLosses(file, of_masks + game.rows));
+  game.best.assign(game.losses.begin() + of_masks, game.losses.end());
+  game.losses.resize(of_masks);
+  return game;
+}
+
+absl::Status CheckNear(const Evidence& evidence, const Game& recorded, const Game& found) {
+  const int64_t tolerance = evidence.model.torchscript.tolerance_nanonats;
+  const auto near = [&](int64_t a, int64_t b) { return std::abs(a - b) <= tolerance; };
+  for (size_t i = 0; i < recorded.losses.size(); ++i) {
+    if (near(recorded.losses[i], found.losses[i])) continue;
+    return Differs(absl::StrCat("loss of coalition ", evidence.masks[i / recorded.rows],
+                                " on row ", i % recorded.rows));
+  }
+  for (int64_t r = 0; r < recorded.rows; ++r) {
+    if (!near(recorded.best[r], found.best[r])) return Differs("loss of the best checkpoint");
+  }
+  return absl::OkStatus();
+}
+
+// The losses that everything follows from: evaluated again, or as they were recorded.
+absl::StatusOr<Game> GameOf(const Evidence& evidence, const Inputs& inputs, BlobSource blobs,
+                            learning::Evaluator* modules) {
+  learning::HostEvaluator host;
+  if (evidence.model.exact()) return EvaluateGame(evidence, inputs, host);
+  ASSIGN_OR_RETURN(const Game recorded, RecordedGame(evidence, blobs));
+  if (modules == nullptr) return recorded;
+  ASSIGN_OR_RETURN(const crypto::Digest module,
+                   crypto::Digest::Parse(evidence.model.torchscript.module_sha256));
+  ASSIGN_OR_RETURN(const std::string bytes, blobs(module));
+  RETURN_IF_ERROR(modules->UseModule(evidence.model, bytes));
+  ASSIGN_OR_RETURN(const Game found, EvaluateGame(evidence, inputs, *modules));
+  RETURN_IF_ERROR(CheckNear(evidence, recorded, found));
+  return recorded;
 }
 
 absl::Status CompareSums(const Evidence& evidence, const Game& game) {
@@ -100,12 +148,13 @@ absl::Status CompareCredits(const Evidence& evidence, const GameResult& result) 
 
 }  // namespace
 
-absl::Status CheckRecomputation(const Evidence& evidence, BlobSource blobs) {
+absl::Status CheckRecomputation(const Evidence& evidence, BlobSource blobs,
+                                learning::Evaluator* modules) {
   if (crypto::Sha256(evidence.seed.AsBytes()) != evidence.seed_sha256) {
     return Differs("seed_sha256");
   }
   ASSIGN_OR_RETURN(const Inputs inputs, LoadInputs(evidence, blobs));
-  ASSIGN_OR_RETURN(const Game game, EvaluateGame(evidence, inputs));
+  ASSIGN_OR_RETURN(const Game game, GameOf(evidence, inputs, blobs, modules));
   RETURN_IF_ERROR(CompareSums(evidence, game));
   ASSIGN_OR_RETURN(const GameResult result, Settle(evidence.rule, game));
   RETURN_IF_ERROR(CompareCredits(evidence, result));

@@ -29,6 +29,16 @@ struct ModelRecord {
   int64_t created_us = 0;
 };
 
+// A founder's word about a module's digest.
+struct ModuleRecord {
+  CooperativeId cooperative;
+  crypto::Digest sha256;
+  bool withdraws = false;
+  crypto::Digest document;
+  EventId event;
+  int64_t recorded_us = 0;
+};
+
 struct CheckpointRecord {
   CooperativeId cooperative;
   int64_t version = 0;
@@ -150,6 +160,8 @@ struct CreditRecord {
   int64_t leave_one_out = 0;
   bool applied = false;
   EventId event;
+  int64_t tolerance = 0;  // of the model, nano-nats; 0 where it is exact, as is the next
+  int64_t deadband = 0;
 };
 
 enum class RunPurpose : int16_t { kMeasure = 1, kGame = 2, kAggregate = 3, kCompare = 4 };

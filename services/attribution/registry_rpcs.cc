@@ -16,6 +16,7 @@
 #include "services/attribution/draw.h"
 #include "services/attribution/entries.h"
 #include "services/attribution/parameters_file.h"
+#include "services/attribution/registered_modules.h"
 #include "services/attribution/registry_store.h"
 #include "services/attribution/round_opening.h"
 #include "services/attribution/round_store.h"
@@ -61,7 +62,57 @@ absl::StatusOr<SealedPool> CutPool(Parts& parts, const ModelRecord& model,
   return sealed;
 }
 
+// What a model starts from. A module is looked at here, once, before anything depends on it.
+absl::StatusOr<learning::GridVector> FirstParameters(Parts& parts, const WantedModel& wanted,
+                                                     absl::Time deadline) {
+  if (wanted.spec.exact()) {
+    return learning::InitialParameters(wanted.spec, absl::StrCat(wanted.init_seed));
+  }
+  RETURN_IF_ERROR(parts.env.db.Transact(deadline, [&](pg::Transaction& tx) {
+    return RequireRegistered(tx, wanted.cooperative, wanted.spec);
+  }));
+  ASSIGN_OR_RETURN(const auto process, StartModule(parts, wanted.spec));
+  RETURN_IF_ERROR(process->CheckPerSample());
+  return process->initial();
+}
+
 }  // namespace
+
+grpc::Status AttributionService::RegisterModule(grpc::ServerContext* context,
+                                                const v1::RegisterModuleRequest* request,
+                                                v1::RegisterModuleResponse* response) {
+  return rpc::Handle(context, parts_.env.calls, [&](const rpc::Call& call) -> absl::Status {
+    ASSIGN_OR_RETURN(const WantedModule wanted, ParseModuleRegistration(request->registration()));
+    ASSIGN_OR_RETURN(rpc::GovernanceClient * governance, parts_.governance());
+    RETURN_IF_ERROR(governance->RequireFounder(wanted.cooperative, wanted.document.public_key));
+    ModuleRecord module;
+    module.cooperative = wanted.cooperative;
+    module.sha256 = wanted.module;
+    module.withdraws = wanted.withdraws;
+    module.document = crypto::DocumentDigest(wanted.document);
+    module.event = EventId{crypto::DeterministicId("attribution/module", module.document)};
+    module.recorded_us = ToUnixMicros(call.now);
+    const ModelId model{crypto::DeterministicId("attribution/model", wanted.cooperative)};
+    return service::Mutate(
+        parts_.env.db, call, *request, response, [&](pg::Transaction& tx) -> absl::Status {
+          if (wanted.withdraws) {
+            ASSIGN_OR_RETURN(const bool registered,
+                             IsRegistered(tx, wanted.cooperative, wanted.module));
+            if (!registered) return Error("NOT_FOUND", "the module is not registered");
+          } else {
+            ASSIGN_OR_RETURN(const bool uploaded,
+                             HasUpload(tx, call.identity.ToString(),
+                                       common_v1::BLOB_PURPOSE_MODULE, wanted.module));
+            if (!uploaded) return Error("UPLOAD_INCOMPLETE", "upload the module first");
+          }
+          RETURN_IF_ERROR(InsertDocument(tx, wanted.document));
+          RETURN_IF_ERROR(InsertModule(tx, module));
+          RETURN_IF_ERROR(LogModule(tx, module, model, wanted.document, call.now));
+          response->mutable_entry()->set_event_id(module.event.ToString());
+          return absl::OkStatus();
+        });
+  });
+}
 
 grpc::Status AttributionService::CreateModel(grpc::ServerContext* context,
                                              const v1::CreateModelRequest* request,
@@ -71,8 +122,8 @@ grpc::Status AttributionService::CreateModel(grpc::ServerContext* context,
     ASSIGN_OR_RETURN(rpc::GovernanceClient * governance, parts_.governance());
     RETURN_IF_ERROR(governance->RequireFounder(wanted.cooperative, wanted.document.public_key));
     ASSIGN_OR_RETURN(blob::BlobStore * blobs, parts_.blobs());
-    const learning::GridVector parameters =
-        learning::InitialParameters(wanted.spec, absl::StrCat(wanted.init_seed));
+    ASSIGN_OR_RETURN(const learning::GridVector parameters,
+                     FirstParameters(parts_, wanted, call.deadline));
     ASSIGN_OR_RETURN(const crypto::Digest sha256,
                      blobs->Put(SerializeCheckpoint(parameters, wanted.spec)));
     ModelRecord model;
@@ -91,6 +142,7 @@ grpc::Status AttributionService::CreateModel(grpc::ServerContext* context,
     checkpoint.made_us = model.created_us;
     return service::Mutate(
         parts_.env.db, call, *request, response, [&](pg::Transaction& tx) -> absl::Status {
+          RETURN_IF_ERROR(RequireRegistered(tx, wanted.cooperative, wanted.spec));
           RETURN_IF_ERROR(InsertDocument(tx, wanted.document));
           RETURN_IF_ERROR(InsertModel(tx, model));
           RETURN_IF_ERROR(InsertCheckpoint(tx, checkpoint));
@@ -161,7 +213,8 @@ grpc::Status AttributionService::StartTraining(grpc::ServerContext* context,
     RETURN_IF_ERROR(governance->RequireFounder(wanted.cooperative, wanted.document.public_key));
     RETURN_IF_ERROR(service::Mutate(
         parts_.env.db, call, *request, response, [&](pg::Transaction& tx) -> absl::Status {
-          RETURN_IF_ERROR(NeedModel(tx, wanted.cooperative).status());
+          ASSIGN_OR_RETURN(const ModelRecord model, NeedModel(tx, wanted.cooperative));
+          RETURN_IF_ERROR(RequireRegistered(tx, wanted.cooperative, model.spec));
           ASSIGN_OR_RETURN(const auto pool, FindPool(tx, wanted.cooperative));
           if (!pool) return Error("VALIDATION_POOL_EMPTY", "seal a validation pool first");
           ASSIGN_OR_RETURN(const auto active, FindActiveRound(tx, wanted.cooperative));

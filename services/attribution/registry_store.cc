@@ -90,6 +90,37 @@ absl::Status SetBestCheckpoint(pg::Transaction& tx, const CooperativeId& coopera
   return tx.Exec(kSetBest, cooperative, best).status();
 }
 
+constexpr char kInsertModule[] =
+    "INSERT INTO modules (cooperative_id, sha256, withdraws, document_sha256, event_id, "
+    "recorded_us) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (document_sha256) DO NOTHING";
+absl::Status InsertModule(pg::Transaction& tx, const ModuleRecord& module) {
+  ASSIGN_OR_RETURN(const int64_t inserted,
+                   tx.ExecAffected(kInsertModule, module.cooperative, module.sha256,
+                                   module.withdraws, module.document, module.event,
+                                   module.recorded_us));
+  if (inserted == 1) return absl::OkStatus();
+  return Error("ALREADY_EXISTS", "this registration was carried out before");
+}
+
+constexpr char kIsRegistered[] =
+    "SELECT withdraws FROM modules WHERE sha256 = $2 AND cooperative_id = $1 "
+    "ORDER BY number DESC LIMIT 1";
+absl::StatusOr<bool> IsRegistered(pg::Transaction& tx, const CooperativeId& cooperative,
+                                  const crypto::Digest& module) {
+  ASSIGN_OR_RETURN(const auto row, tx.ExecOptional(kIsRegistered, cooperative, module));
+  return row && !row->Get<bool>(0);
+}
+
+constexpr char kModuleOwner[] =
+    "SELECT cooperative_id FROM modules WHERE sha256 = $1 AND NOT withdraws "
+    "ORDER BY number DESC LIMIT 1";
+absl::StatusOr<std::optional<CooperativeId>> FindModuleOwner(pg::Transaction& tx,
+                                                             const crypto::Digest& module) {
+  ASSIGN_OR_RETURN(const auto row, tx.ExecOptional(kModuleOwner, module));
+  if (!row) return std::nullopt;
+  return row->Get<CooperativeId>(0);
+}
+
 constexpr char kInsertCheckpoint[] =
     "INSERT INTO checkpoints (cooperative_id, version, sha256, parent_sha256, round_id, event_id, "
     "made_us) VALUES ($1, $2, $3, $4, $5, $6, $7)";

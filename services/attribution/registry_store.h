@@ -24,6 +24,15 @@ absl::StatusOr<std::optional<ModelRecord>> FindModel(pg::Transaction& tx,
 absl::Status SetBestCheckpoint(pg::Transaction& tx, const CooperativeId& cooperative,
                                const crypto::Digest& best);
 
+// ALREADY_EXISTS: the document was carried out before.
+absl::Status InsertModule(pg::Transaction& tx, const ModuleRecord& module);
+// Whether the last word about the digest is not that it is withdrawn.
+absl::StatusOr<bool> IsRegistered(pg::Transaction& tx, const CooperativeId& cooperative,
+                                  const crypto::Digest& module);
+// A cooperative that registered a module of this digest at some time.
+absl::StatusOr<std::optional<CooperativeId>> FindModuleOwner(pg::Transaction& tx,
+                                                             const crypto::Digest& module);
+
 absl::Status InsertCheckpoint(pg::Transaction& tx, const CheckpointRecord& checkpoint);
 // The newest of the cooperative.
 absl::StatusOr<std::optional<CheckpointRecord>> FindNewestCheckpoint(

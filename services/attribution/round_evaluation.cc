@@ -83,7 +83,7 @@ absl::StatusOr<RunSpec> RoundSteps::GameSpec(const RoundRecord& round,
   RunPart part;
   part.data = round.rows_sha256.value();
   part.rows = static_cast<int64_t>(round.rows.size());
-  part.masks = StageMasks(GameRuleOf(parameters, count), count,
+  part.masks = StageMasks(GameRuleOf(parameters, count, model.spec), count,
                           parts_.secrets.RoundSeed(round.round), stage);
   for (const RoundUpdate& update : contributors) {
     part.updates.push_back(static_cast<int>(spec.updates.size()));
@@ -157,7 +157,8 @@ absl::StatusOr<Progress> RoundSteps::Evaluate(const RoundRecord& round) {
   if (round.rows.empty()) return DrawRows(round);
   const int count = static_cast<int>(contributors.size());
   ASSIGN_OR_RETURN(const config::ParameterSet parameters, ParametersOf(round));
-  const GameRule rule = GameRuleOf(parameters, count);
+  ASSIGN_OR_RETURN(const ModelRecord model, ModelOf(round));
+  const GameRule rule = GameRuleOf(parameters, count, model.spec);
   ASSIGN_OR_RETURN(const int stage, LastStage(round));
   const auto ensure = [&](int wanted) {
     return EnsureRun(round, RunPurpose::kGame, wanted,

@@ -11,6 +11,7 @@
 #include "services/attribution/entries.h"
 #include "services/attribution/parameters_file.h"
 #include "services/attribution/registry_store.h"
+#include "services/attribution/registered_modules.h"
 #include "services/attribution/round_steps.h"
 #include "services/attribution/round_steps_read.h"
 #include "services/attribution/round_store.h"
@@ -45,6 +46,10 @@ absl::StatusOr<Progress> RoundSteps::Prepare(const RoundRecord& round) {
   ASSIGN_OR_RETURN(const config::ParameterSet parameters,
                    governance->Parameters(round.cooperative));
   ASSIGN_OR_RETURN(const ModelRecord model, ModelOf(round));
+  RETURN_IF_ERROR(Read<bool>([&](pg::Transaction& tx) -> absl::StatusOr<bool> {
+                    RETURN_IF_ERROR(RequireRegistered(tx, model.cooperative, model.spec));
+                    return true;
+                  }).status());
   RETURN_IF_ERROR(EnsureGradients(round, model));
   RETURN_IF_ERROR(Fault("gradients"));
   const absl::Time now = Now();
@@ -63,6 +68,15 @@ absl::StatusOr<Progress> RoundSteps::Prepare(const RoundRecord& round) {
   }));
   RETURN_IF_ERROR(Fault("opened"));
   return Progress::kMoved;
+}
+
+absl::StatusOr<std::vector<float>> RoundSteps::GradientOf(const ModelRecord& model,
+                                                          learning::GridSpan parameters,
+                                                          learning::Rows rows) {
+  if (model.spec.exact()) return learning::MeanLossGradient(model.spec, parameters, rows);
+  ASSIGN_OR_RETURN(const auto process, StartModule(parts_, model.spec));
+  RETURN_IF_ERROR(process->SetRows(rows));
+  return process->Gradient(parameters);
 }
 
 absl::Status RoundSteps::EnsureGradients(const RoundRecord& round, const ModelRecord& model) {
@@ -85,8 +99,7 @@ absl::Status RoundSteps::EnsureGradients(const RoundRecord& round, const ModelRe
     if (!wanted.contains(probe.probe)) continue;
     RETURN_IF_ERROR(EnsureBlob(probe.data));
     ASSIGN_OR_RETURN(const learning::Dataset rows, LoadRows(probe.data, model.spec));
-    ASSIGN_OR_RETURN(const std::vector<float> gradient,
-                     learning::MeanLossGradient(model.spec, parameters, rows));
+    ASSIGN_OR_RETURN(const std::vector<float> gradient, GradientOf(model, parameters, rows));
     const std::string file = SerializeGradient(gradient, model.spec);
     const ProbeGradientRecord record{probe.probe, crypto::Sha256(file)};
     RETURN_IF_ERROR(filter->UploadGradient(record.sha256, file));

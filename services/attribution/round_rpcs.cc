@@ -135,11 +135,19 @@ grpc::Status AttributionService::ListCredits(grpc::ServerContext* context,
                      *query.principal == call.identity.principal;
     if (!own) RETURN_IF_ERROR(RequireInsider(call, query.cooperative));
     query.limit = page.size + 1;
-    ASSIGN_OR_RETURN(const auto found,
-                     parts_.env.db.Transact(call.deadline, [&](pg::Transaction& tx) {
-                       return attribution::ListCredits(tx, query);
-                     }));
-    for (const CreditRecord& credit : found) {
+    std::optional<ModelRecord> model;
+    std::vector<CreditRecord> found;
+    RETURN_IF_ERROR(parts_.env.db.Transact(
+        call.deadline, [&](pg::Transaction& tx) -> absl::Status {
+          ASSIGN_OR_RETURN(model, FindModel(tx, query.cooperative));
+          ASSIGN_OR_RETURN(found, attribution::ListCredits(tx, query));
+          return absl::OkStatus();
+        }));
+    for (CreditRecord& credit : found) {
+      if (model) {
+        credit.tolerance = model->spec.torchscript.tolerance_nanonats;
+        credit.deadband = model->spec.torchscript.deadband_nanonats;
+      }
       if (response->credits_size() == page.size) {
         response->set_next_page_token(
             rpc::MakePageToken(binding, {response->credits(page.size - 1).update_id()}));
@@ -284,16 +292,19 @@ grpc::Status AttributionService::DownloadBlob(grpc::ServerContext* context,
 
 absl::Status AttributionService::MayDownload(const rpc::Call& call, const crypto::Digest& sha256) {
   std::optional<CheckpointRecord> checkpoint;
+  std::optional<CooperativeId> module_of;
   std::optional<CooperativeId> published_by;
   RETURN_IF_ERROR(parts_.env.db.Transact(
       call.deadline, [&](pg::Transaction& tx) -> absl::Status {
         ASSIGN_OR_RETURN(checkpoint, FindCheckpoint(tx, CooperativeId{}, sha256));
+        ASSIGN_OR_RETURN(module_of, FindModuleOwner(tx, sha256));
         ASSIGN_OR_RETURN(published_by, FindPublishable(tx, sha256));
         return absl::OkStatus();
       }));
   const absl::Status hidden = Error("NOT_FOUND", "no such blob, or it is not yours to read");
-  if (checkpoint) {
-    const absl::Status insider = RequireInsider(call, checkpoint->cooperative);
+  if (checkpoint || module_of) {
+    const absl::Status insider =
+        RequireInsider(call, checkpoint ? checkpoint->cooperative : *module_of);
     return absl::IsPermissionDenied(insider) ? hidden : insider;
   }
   if (!published_by) return hidden;

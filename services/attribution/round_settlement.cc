@@ -144,7 +144,7 @@ absl::StatusOr<RoundSteps::Settlement> RoundSteps::SettleRound(
   if (!pool) return absl::InternalError("a round without a validation pool");
   const uint64_t applied = static_cast<uint64_t>(round.applied_mask.value());
   if (game.Losses(applied).empty()) AddCoalitions(game, {applied}, aggregate.applied);
-  const GameRule rule = GameRuleOf(parameters, game.contributors);
+  const GameRule rule = GameRuleOf(parameters, game.contributors, model.spec);
   ASSIGN_OR_RETURN(GameResult result, Settle(rule, game));
   if (result.applied_mask != applied) return absl::InternalError("the gate changed its mind");
 
@@ -194,6 +194,10 @@ absl::StatusOr<RoundSteps::Settlement> RoundSteps::SettleRound(
   }
   e.best_loss_sum = LossSum(game.best);
   e.losses_root = LossesRoot(game);
+  if (!model.spec.exact()) {
+    ASSIGN_OR_RETURN(e.losses_sha256,
+                     blobs->Put(absl::StrCat(EncodeLosses(game.losses), EncodeLosses(game.best))));
+  }
   e.applied_mask = applied;
   for (size_t i = 0; i < contributors.size(); ++i) {
     const RoundUpdate& update = contributors[i];
@@ -240,6 +244,9 @@ absl::Status RoundSteps::StoreSettlement(const RoundRecord& round,
   return Write([&](pg::Transaction& tx) -> absl::Status {
     RETURN_IF_ERROR(Move(tx, next, round.state, now));
     RETURN_IF_ERROR(SetEvidence(tx, round.round, settlement.body, settlement.sha256));
+    if (!evidence.model.exact()) {
+      RETURN_IF_ERROR(SetLosses(tx, round.round, evidence.losses_sha256));
+    }
     RETURN_IF_ERROR(InsertCheckpoint(tx, checkpoint));
     RETURN_IF_ERROR(SetBestCheckpoint(tx, round.cooperative, settlement.best));
     RETURN_IF_ERROR(

@@ -57,6 +57,9 @@ class RoundSteps {
   absl::StatusOr<Progress> Announce(const RoundRecord& round);
   absl::StatusOr<Progress> TakeCommitments(const RoundRecord& round);
   absl::StatusOr<Progress> TakeReveals(const RoundRecord& round);
+  absl::StatusOr<std::vector<float>> GradientOf(const ModelRecord& model,
+                                                learning::GridSpan parameters,
+                                                learning::Rows rows);
   absl::Status EnsureGradients(const RoundRecord& round, const ModelRecord& model);
   absl::StatusOr<IntakeProgress> LookAtIntake(const RoundRecord& round);
 

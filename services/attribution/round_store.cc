@@ -157,6 +157,11 @@ absl::Status SetEvidence(pg::Transaction& tx, const RoundId& round, absl::string
   return tx.Exec(kSetEvidence, round, pg::Bytes{body}, sha256).status();
 }
 
+constexpr char kSetLosses[] = "UPDATE rounds SET losses_sha256 = $2 WHERE round_id = $1";
+absl::Status SetLosses(pg::Transaction& tx, const RoundId& round, const crypto::Digest& sha256) {
+  return tx.Exec(kSetLosses, round, sha256).status();
+}
+
 constexpr char kFindEvidence[] = "SELECT evidence FROM rounds WHERE round_id = $1";
 absl::StatusOr<std::optional<std::string>> FindEvidence(pg::Transaction& tx,
                                                         const RoundId& round) {
@@ -354,6 +359,8 @@ absl::StatusOr<std::vector<CreditRecord>> ListCredits(pg::Transaction& tx,
 
 constexpr char kPublishable[] =
     "SELECT cooperative_id FROM rounds WHERE rows_sha256 = $1 AND retired_us IS NOT NULL "
+    "UNION ALL "
+    "SELECT cooperative_id FROM rounds WHERE losses_sha256 = $1 AND retired_us IS NOT NULL "
     "UNION ALL "
     "SELECT r.cooperative_id FROM round_updates u JOIN rounds r USING (round_id) "
     "WHERE u.effective_sha256 = $1 AND r.state = 7 AND u.admitted AND NOT EXISTS "

@@ -33,6 +33,8 @@ absl::StatusOr<std::vector<RoundId>> ListOpenWork(pg::Transaction& tx, int limit
 // Everything but evidence, where the state is still `from`; false (nothing changed) where not.
 absl::StatusOr<bool> UpdateRound(pg::Transaction& tx, const RoundRecord& round, RoundState from);
 absl::Status SetFilterTold(pg::Transaction& tx, const RoundId& round);
+// The losses of a round whose model is a module (evidence.h).
+absl::Status SetLosses(pg::Transaction& tx, const RoundId& round, const crypto::Digest& sha256);
 absl::Status SetEvidence(pg::Transaction& tx, const RoundId& round, absl::string_view body,
                          const crypto::Digest& sha256);
 absl::StatusOr<std::optional<std::string>> FindEvidence(pg::Transaction& tx, const RoundId& round);

@@ -60,8 +60,10 @@ bool MayFollow(RoundState from, RoundState to) {
   return static_cast<int>(to) == static_cast<int>(from) + 1;
 }
 
-GameRule GameRuleOf(const config::ParameterSet& parameters, int contributors) {
+GameRule GameRuleOf(const config::ParameterSet& parameters, int contributors,
+                    const learning::ModelSpec& model) {
   GameRule rule;
+  rule.deadband_nanonats = model.torchscript.deadband_nanonats;
   rule.preset = parameters.Text("credit.preset") == "literal" ? learning::CreditPreset::kLiteral
                                                               : learning::CreditPreset::kHardened;
   const std::string& name = parameters.Text("credit.estimator");

@@ -41,7 +41,9 @@ absl::Duration LengthOf(RoundState state, const config::ParameterSet& parameters
 // Whether a state may be followed by another.
 bool MayFollow(RoundState from, RoundState to);
 
-GameRule GameRuleOf(const config::ParameterSet& parameters, int contributors);
+// `model` has a deadband where it is a module.
+GameRule GameRuleOf(const config::ParameterSet& parameters, int contributors,
+                    const learning::ModelSpec& model = {});
 
 // How updates become a step: the rule and its numbers, with the shares of `contributors` where it
 // has weights.

@@ -1,6 +1,7 @@
 #include "services/attribution/run_engine.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "absl/strings/str_cat.h"
 #include "libs/base/errors.h"
@@ -27,6 +28,26 @@ absl::StatusOr<Shard> HeldShard(pg::Transaction& tx, const WorkerCall& call, int
     return LeaseLost();
   }
   return *shard;
+}
+
+// Whether a result says the same as the one that the shard has: of an exact model the same
+// integers, of a module losses within its tolerance.
+absl::StatusOr<bool> SaysTheSame(pg::Transaction& tx, const RunId& run, int64_t number,
+                                 absl::string_view losses) {
+  ASSIGN_OR_RETURN(const std::string first, ReadResult(tx, run, number));
+  if (first == losses) return true;
+  ASSIGN_OR_RETURN(const auto record, FindRun(tx, run));
+  if (!record) return absl::InternalError("a shard without its run");
+  ASSIGN_OR_RETURN(const RunSpec spec, ParseRunSpec(record->spec));
+  if (spec.model.exact()) return false;
+  const auto count = static_cast<int64_t>(first.size() / 8);
+  ASSIGN_OR_RETURN(const std::vector<int64_t> a, DecodeLosses(first, count));
+  const absl::StatusOr<std::vector<int64_t>> b = DecodeLosses(losses, count);
+  if (!b.ok()) return false;
+  for (int64_t i = 0; i < count; ++i) {
+    if (std::abs(a[i] - (*b)[i]) > spec.model.torchscript.tolerance_nanonats) return false;
+  }
+  return true;
 }
 
 // `id` and `evidence` make it one, however often it is recorded.
@@ -81,7 +102,11 @@ absl::Status RunEngine::Complete(const WorkerCall& call, int64_t number, int64_t
       db_.Transact(call.deadline, [&](pg::Transaction& tx) -> absl::StatusOr<Outcome> {
         ASSIGN_OR_RETURN(const RunLock run, LockRun(tx, call.run));
         ASSIGN_OR_RETURN(const auto first, FindResultDigest(tx, call.run, number));
-        if (first && *first == digest) {
+        bool repeats = first && *first == digest;
+        if (first && !repeats) {
+          ASSIGN_OR_RETURN(repeats, SaysTheSame(tx, call.run, number, losses));
+        }
+        if (repeats) {
           if (run.state != RunState::kRunning) return Outcome::kAccepted;
           if (!HeldShard(tx, call, number, epoch).ok()) return Outcome::kAccepted;
           RETURN_IF_ERROR(ConfirmShard(tx, call.run, number));  // it was disputed
@@ -128,19 +153,23 @@ absl::Status RunEngine::Decide(const WorkerCall& call, int64_t number) {
   }));
   ASSIGN_OR_RETURN(const std::string losses, canonical_(call.run, shard->range));
   RETURN_IF_ERROR(DecodeLosses(losses, shard->range.losses()).status());
-  const crypto::Digest digest = crypto::Sha256(losses);
   return db_.Transact(call.deadline, [&](pg::Transaction& tx) -> absl::Status {
     ASSIGN_OR_RETURN(const RunLock run, LockRun(tx, call.run));
     if (run.state != RunState::kRunning) return absl::OkStatus();
     ASSIGN_OR_RETURN(const auto first, FindResultDigest(tx, call.run, number));
     if (!first) return absl::InternalError("a disputed shard without a result");
-    if (*first != digest) {
+    ASSIGN_OR_RETURN(const bool same, SaysTheSame(tx, call.run, number, losses));
+    std::string stands = losses;
+    if (same) {
+      ASSIGN_OR_RETURN(stands, ReadResult(tx, call.run, number));
+    } else {
       RETURN_IF_ERROR(RecordMismatch(
           tx, call, "attribution/corrected", number, *first,
           absl::StrCat("shard ", number, " of the run had a wrong result with digest ",
                        first->ToString(), "; the service's own evaluation replaced it")));
     }
-    RETURN_IF_ERROR(DecideShard(tx, call.run, number, losses, digest, ToUnixMicros(call.now)));
+    RETURN_IF_ERROR(DecideShard(tx, call.run, number, stands, crypto::Sha256(stands),
+                                ToUnixMicros(call.now)));
     return EndIfFinished(tx, call.run, run.attempts_max, call.now).status();
   });
 }

@@ -47,10 +47,12 @@ class RunEngine {
   absl::StatusOr<ClaimedShard> Claim(const WorkerCall& call, const Uuid& request);
   // LEASE_LOST.
   absl::Status Heartbeat(const WorkerCall& call, int64_t number, int64_t epoch);
-  // LEASE_LOST, BAD_REQUEST. Another result for a shard that has one raises RESULT_MISMATCH and is
-  // LEASE_LOST. While the run is under way the service then evaluates the shard itself, once, and
-  // what it finds stands; where it cannot, the shard goes to one more worker, and what two agree on
-  // stands. Once the run has ended the first result stays, for whoever recomputes the evidence.
+  // LEASE_LOST, BAD_REQUEST. Where the model is a module, a result that is everywhere within its
+  // tolerance of the first is a repetition of it: the first stands. Another result for a shard that
+  // has one raises RESULT_MISMATCH and is LEASE_LOST. While the run is under way the service then
+  // evaluates the shard itself, once, and what it finds stands; where it cannot, the shard goes to
+  // one more worker, and what two agree on stands. Once the run has ended the first result stays,
+  // for whoever recomputes the evidence.
   absl::Status Complete(const WorkerCall& call, int64_t number, int64_t epoch,
                         absl::string_view losses);
   struct Failure {

@@ -8,6 +8,7 @@
 // Candidates of a part: first the masks (bit j = update updates[j] of the part, itself an index in
 // the run's updates; the candidate is theta of that coalition, libs/learning/aggregation.h), then
 // the checkpoints. aggregation is absent for the mean. Rows: all rows of the data set, in order.
+// A model that is a TorchScript module says how it is evaluated and how far losses may be apart.
 // Pure; shared by the service and the worker.
 #pragma once
 

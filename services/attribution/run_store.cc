@@ -243,6 +243,14 @@ absl::StatusOr<std::optional<crypto::Digest>> FindResultDigest(pg::Transaction& 
   return row->Get<crypto::Digest>(0);
 }
 
+constexpr char kReadResult[] =
+    "SELECT losses FROM shard_results WHERE run_id = $1 AND number = $2";
+absl::StatusOr<std::string> ReadResult(pg::Transaction& tx, const RunId& run, int64_t number) {
+  ASSIGN_OR_RETURN(const auto row, tx.ExecOptional(kReadResult, run, number));
+  if (!row) return absl::InternalError("a shard without its result");
+  return row->GetBytes("losses");
+}
+
 constexpr char kDispute[] =
     "UPDATE shards SET state = 1, lease_owner = $4, lease_epoch = lease_epoch + 1, "
     "lease_until_us = $3, claim_request = NULL WHERE run_id = $1 AND number = $2";

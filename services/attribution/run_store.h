@@ -78,6 +78,8 @@ absl::Status CompleteShard(pg::Transaction& tx, const RunId& run, int64_t number
                            absl::string_view worker, int64_t now_us);
 absl::StatusOr<std::optional<crypto::Digest>> FindResultDigest(pg::Transaction& tx,
                                                                const RunId& run, int64_t number);
+// The losses of the result, which is there.
+absl::StatusOr<std::string> ReadResult(pg::Transaction& tx, const RunId& run, int64_t number);
 // A shard with a result that somebody contradicts: leased to the service, so that the run does not
 // end before it is decided.
 absl::Status DisputeShard(pg::Transaction& tx, const RunId& run, int64_t number,

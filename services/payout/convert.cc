@@ -80,6 +80,8 @@ void ToProto(const Statement& s, const Epoch& epoch, v1::Statement& out) {
     l.set_credit_nanonats(line.credit);
     l.set_estimate_nanonats(line.estimate);
     l.set_standard_error_nanonats(line.standard_error);
+    l.set_tolerance_nanonats(line.tolerance);
+    l.set_deadband_nanonats(line.deadband);
     if (line.credit_event) l.mutable_credit_entry()->set_event_id(line.credit_event->ToString());
     if (line.decision_event) {
       l.mutable_decision_entry()->set_event_id(line.decision_event->ToString());

@@ -54,6 +54,8 @@ struct StatementLine {
   int64_t standard_error = 0;
   std::optional<EventId> credit_event;
   std::optional<EventId> decision_event;
+  int64_t tolerance = 0;  // nano-nats; 0 where the model is exact, as is the next
+  int64_t deadband = 0;
 };
 
 struct Statement {

@@ -36,7 +36,7 @@ constexpr char kStatementColumns[] =
     " s.account_id, s.attempt, s.paid, s.event_id FROM statements s ";
 constexpr char kLines[] = R"sql(
   SELECT round_number, update_id, outcome, reason, credit, estimate, standard_error,
-         credit_event, decision_event
+         credit_event, decision_event, tolerance, deadband
   FROM statement_lines WHERE epoch_id = $1 AND principal_id = $2
   ORDER BY round_number, update_id)sql";
 constexpr char kMarkPaid[] =
@@ -98,7 +98,8 @@ absl::Status LoadLines(pg::Transaction& tx, Statement& statement) {
                                row.Get<int64_t>("credit"), row.Get<int64_t>("estimate"),
                                row.Get<int64_t>("standard_error"),
                                row.Get<std::optional<EventId>>("credit_event"),
-                               row.Get<std::optional<EventId>>("decision_event")});
+                               row.Get<std::optional<EventId>>("decision_event"),
+                               row.Get<int64_t>("tolerance"), row.Get<int64_t>("deadband")});
   }
   return absl::OkStatus();
 }
@@ -221,14 +222,14 @@ absl::Status InsertStatements(pg::Transaction& tx, const std::vector<Statement>&
   return tx.CopyIn(
       "statement_lines",
       {"epoch_id", "principal_id", "round_number", "update_id", "outcome", "reason", "credit",
-       "estimate", "standard_error", "credit_event", "decision_event"},
+       "estimate", "standard_error", "credit_event", "decision_event", "tolerance", "deadband"},
       [&](pg::CopyWriter& writer) -> absl::Status {
         for (const Statement& s : statements) {
           for (const StatementLine& line : s.lines) {
             RETURN_IF_ERROR(writer.Write({s.epoch, s.principal, line.round_number, line.update,
                                           line.outcome, line.reason, line.credit, line.estimate,
                                           line.standard_error, line.credit_event,
-                                          line.decision_event}));
+                                          line.decision_event, line.tolerance, line.deadband}));
           }
         }
         return absl::OkStatus();

@@ -185,6 +185,8 @@ absl::StatusOr<EpochFacts> Sources::ReadRounds(const CooperativeId& cooperative,
               line.credit = credit->credit_nanonats();
               line.estimate = credit->estimate_nanonats();
               line.standard_error = credit->standard_error_nanonats();
+              line.tolerance = credit->tolerance_nanonats();
+              line.deadband = credit->deadband_nanonats();
               ASSIGN_OR_RETURN(line.credit_event, OptionalEvent(credit->entry().event_id()));
             }
             ASSIGN_OR_RETURN(const PrincipalId principal,

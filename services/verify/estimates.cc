@@ -165,6 +165,14 @@ absl::StatusOr<Estimates> EstimatesOf(const Evidence& evidence) {
   return out;
 }
 
+// Less than the deadband of a model that is not exact, up or down: counts as 0.
+Total Counted(const Evidence& evidence, Total total) {
+  const int128 deadband = int128(evidence.model.torchscript.deadband_nanonats) * total.scale *
+                          static_cast<int64_t>(evidence.rows.size());
+  if (total.sum < deadband && -total.sum < deadband) total.sum = 0;
+  return total;
+}
+
 // 100 (mean + z s) in units of 1 / (scale rows).
 int128 Shifted(const Total& total, int64_t error, int64_t rows, int64_t z_hundredths) {
   return total.sum * 100 + int128(error) * total.scale * rows * z_hundredths;
@@ -194,16 +202,19 @@ absl::Status CheckCredits(const Evidence& evidence, const Estimates& estimates) 
   for (size_t i = 0; i < evidence.credits.size(); ++i) {
     const attribution::EvidenceCredit& credit = evidence.credits[i];
     const int128 lower =
-        Shifted(estimates.paid[i], credit.standard_error, rows, -z_bound);
+        Shifted(Counted(evidence, estimates.paid[i]), credit.standard_error, rows, -z_bound);
     bounded.push_back(credit.harmful ? int128(0) : std::max(lower, int128(0)));
     sum += bounded.back();
   }
   const int64_t scale = estimates.paid[0].scale;
   const int128 improved = evidence.best_loss_sum - losses.At(evidence.applied_mask);
-  const int128 gain = std::max(improved * 100 * scale, int128(0));
+  const int64_t deadband = evidence.model.torchscript.deadband_nanonats;
+  const int128 gain =
+      improved < int128(deadband) * rows ? int128(0) : std::max(improved * 100 * scale, int128(0));
   for (size_t i = 0; i < evidence.credits.size(); ++i) {
     const attribution::EvidenceCredit& credit = evidence.credits[i];
-    int64_t expected = std::max<int64_t>(estimates.solo[i], 0);
+    // A mean of at least the deadband stays one when it is floored.
+    int64_t expected = estimates.solo[i] < deadband ? 0 : std::max<int64_t>(estimates.solo[i], 0);
     if (evidence.rule.preset == learning::CreditPreset::kHardened) {
       expected = sum == 0 ? 0 : Scaled(bounded[i], sum, gain, scale, rows);
     }
@@ -277,7 +288,8 @@ absl::Status CheckEstimates(const Evidence& evidence) {
     if (estimates.leave_one_out[i] != credit.leave_one_out) {
       return Differs("leave_one_out_nanonats", credit.update);
     }
-    const bool harmful = hardened && Shifted(paid, credit.standard_error, rows, z_gate) < 0;
+    const bool harmful = hardened && Shifted(Counted(evidence, paid), credit.standard_error, rows,
+                                             z_gate) < 0;
     if (harmful != credit.harmful) return Differs("harmful", credit.update);
     if (!harmful) applied |= uint64_t{1} << i;
   }

@@ -36,6 +36,7 @@ struct Arguments {
   std::vector<std::string> checkpoints;
   std::string tables;
   uint64_t entries_max = kEntriesMax;
+  bool run_modules = false;
   bool json = false;
 };
 
@@ -105,6 +106,7 @@ int RunPart(Part part, const Arguments& arguments) {
   request.tables = arguments.tables;
   request.entries_max = arguments.entries_max;
   request.bundle = arguments.path;
+  request.run_modules = arguments.run_modules;
   const absl::Status keys = ReadKeys(arguments, request.origin, request.witnesses);
   if (!keys.ok()) return Misused(keys.message());
   for (const std::string& path : arguments.checkpoints) {
@@ -173,6 +175,9 @@ int Main(int argc, char** argv) {
   for (CLI::App* part : {bundle, credit}) {
     part->add_option("--credits", arguments.credits,
                      "Evaluate this many rounds again, the last ones first, or all");
+    part->add_flag("--run-modules", arguments.run_modules,
+                   "Also run TorchScript modules, which are the cooperative's programs, shut in "
+                   "processes of their own, and hold their losses against those recorded");
   }
   for (CLI::App* part : {bundle, log, replay}) {
     part->add_option("--checkpoint", arguments.checkpoints,

@@ -11,6 +11,7 @@
 #include "libs/crypto/commitment.h"
 #include "libs/crypto/entry_kinds.h"
 #include "libs/learning/dataset.h"
+#include "libs/learning/module_evaluator.h"
 #include "services/verify/estimates.h"
 #include "services/verify/json.h"
 #include "services/verify/weights.h"
@@ -292,10 +293,15 @@ absl::Status CheckCredit(const Bundle& bundle, const Log& log, const Entry& assi
   return members.Done();
 }
 
-std::vector<Digest> BlobsOf(const Evidence& evidence) {
+std::vector<Digest> BlobsOf(const Evidence& evidence, bool run_modules) {
   std::vector<Digest> blobs = {evidence.base, evidence.best, evidence.rows_sha256};
   for (const attribution::EvidenceUpdate& update : evidence.updates) {
     blobs.push_back(update.effective);
+  }
+  if (!evidence.model.exact()) {
+    blobs.push_back(evidence.losses_sha256);
+    const auto module = Digest::Parse(evidence.model.torchscript.module_sha256);
+    if (run_modules && module.ok()) blobs.push_back(*module);
   }
   return blobs;
 }
@@ -303,8 +309,8 @@ std::vector<Digest> BlobsOf(const Evidence& evidence) {
 std::string BlobPath(const Digest& digest) { return absl::StrCat("blobs/", digest.ToString()); }
 
 // Empty where everything is there.
-std::string MissingBlob(const Bundle& bundle, const Evidence& evidence) {
-  for (const Digest& digest : BlobsOf(evidence)) {
+std::string MissingBlob(const Bundle& bundle, const Evidence& evidence, bool run_modules) {
+  for (const Digest& digest : BlobsOf(evidence, run_modules)) {
     if (!bundle.Has(BlobPath(digest))) return BlobPath(digest);
   }
   return "";
@@ -401,7 +407,7 @@ void CheckCredits(const Bundle& bundle, const Log& log, const CooperativeId& coo
 }
 
 void CheckRecomputation(const Bundle& bundle, const Rounds& rounds, int64_t count,
-                        const std::optional<UpdateId>& only, Report& report) {
+                        const std::optional<UpdateId>& only, bool run_modules, Report& report) {
   Check& check = report.Begin("recomputation");
   std::vector<const Evidence*> wanted;
   for (const auto& [id, evidence] : rounds) {
@@ -418,7 +424,7 @@ void CheckRecomputation(const Bundle& bundle, const Rounds& rounds, int64_t coun
   if (!only && count < static_cast<int64_t>(all)) {
     // Rows that are not retired yet are nobody's to see: take the last rounds that can be repeated.
     std::stable_partition(wanted.begin(), wanted.end(), [&](const Evidence* evidence) {
-      return MissingBlob(bundle, *evidence).empty();
+      return MissingBlob(bundle, *evidence, run_modules).empty();
     });
     wanted.resize(static_cast<size_t>(count));
   }
@@ -429,19 +435,31 @@ void CheckRecomputation(const Bundle& bundle, const Rounds& rounds, int64_t coun
     }
     return bytes;
   };
+  learning::HostEvaluator host;
+  learning::ModuleEvaluator modules(host, {});
+  size_t of_modules = 0;
   for (const Evidence* evidence : wanted) {
-    const std::string missing = MissingBlob(bundle, *evidence);
+    of_modules += !evidence->model.exact();
+    const std::string missing = MissingBlob(bundle, *evidence, run_modules);
     if (!check.Need(missing.empty(), PathOf(evidence->round),
                     absl::StrCat("not replayable: ", missing, " is not there"))) {
       continue;
     }
     const size_t losses = (evidence->masks.size() + 1) * evidence->rows.size();
     if (check.Need(losses <= kLossesMax, PathOf(evidence->round), "too many losses to evaluate")) {
-      check.Need(attribution::CheckRecomputation(*evidence, blobs), PathOf(evidence->round));
+      learning::Evaluator* const runs = run_modules ? &modules : nullptr;
+      check.Need(attribution::CheckRecomputation(*evidence, blobs, runs), PathOf(evidence->round));
     }
   }
-  check.Say(absl::StrCat(wanted.size(), " of ", all,
-                         " rounds with credits evaluated again: the same integers"));
+  std::string what = absl::StrCat(wanted.size(), " of ", all,
+                                  " rounds with credits evaluated again: the same integers");
+  if (of_modules > 0 && run_modules) {
+    absl::StrAppend(&what, "; ", of_modules, " of a module: losses within its tolerance");
+  } else if (of_modules > 0) {
+    absl::StrAppend(&what, "; ", of_modules, " of a module: losses not recomputed (--run-modules), "
+                    "credits follow from those recorded");
+  }
+  check.Say(what);
 }
 
 }  // namespace rochdale::verify

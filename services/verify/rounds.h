@@ -36,8 +36,11 @@ void CheckCredits(const Bundle& bundle, const Log& log, const CooperativeId& coo
                   const Rounds& rounds, Report& report);
 
 // Check "recomputation": evaluates the last `count` rounds with credits again, or the one with this
-// update. A round whose blobs are not there cannot be, and fails the check.
+// update. A round whose blobs are not there cannot be, and fails the check. A module is a program
+// of the cooperative's: without `run_modules` its losses are taken as they were recorded, which the
+// check says, and everything else follows from them; with it, it runs in a process of its own
+// (libs/learning/module_evaluator.h) and every loss has to be within its tolerance.
 void CheckRecomputation(const Bundle& bundle, const Rounds& rounds, int64_t count,
-                        const std::optional<UpdateId>& only, Report& report);
+                        const std::optional<UpdateId>& only, bool run_modules, Report& report);
 
 }  // namespace rochdale::verify

@@ -24,7 +24,8 @@ void CheckCreditPart(const Request& request, const Bundle& bundle, const Log& lo
                      Report& report) {
   const Rounds rounds = CheckRounds(bundle, log, documents, cooperative, report);
   CheckCredits(bundle, log, cooperative, rounds, report);
-  CheckRecomputation(bundle, rounds, request.recomputed_rounds, request.update, report);
+  CheckRecomputation(bundle, rounds, request.recomputed_rounds, request.update,
+                     request.run_modules, report);
   CheckComparisons(bundle, log, cooperative, rounds, report);
 }
 

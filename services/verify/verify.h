@@ -29,6 +29,7 @@ struct Request {
   std::string tables;                          // of kReplay: an export (file) to be compared
   int64_t recomputed_rounds = 1;               // kEveryRound: all that have credits
   std::optional<UpdateId> update;              // of kCredit and kDecision; nothing: all
+  bool run_modules = false;                    // evaluate TorchScript modules of the bundle
 };
 
 // All checks of the part. A bundle that cannot be opened fails the check "files". Manifest and log

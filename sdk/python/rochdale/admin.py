@@ -248,15 +248,37 @@ class Admin:
             change=[documents.sign(key, change) for key in (self._key, *founders)])
         return self._call("governance", "ChangeParameter", request).change
 
+    def register_module(self, module: bytes, cooperative=None, progress=None) -> str:
+        """Uploads a TorchScript module (what torch.jit.save writes) and registers its digest, so
+        that it can be the cooperative's model. Returns the digest."""
+        digest = uploads.upload(self._transport, "attribution", self._key, "module", module,
+                                progress)
+        self._say_of_module(digest, False, cooperative)
+        return digest
+
+    def withdraw_module(self, digest: str, cooperative=None) -> None:
+        """The digest is registered no longer: rounds of such a model do not open."""
+        self._say_of_module(digest, True, cooperative)
+
+    def _say_of_module(self, digest: str, withdraws: bool, cooperative) -> None:
+        document = self.sign(att.ModuleRegistration(
+            cooperative_id=self._cooperative_id(cooperative), module_sha256=digest,
+            withdraws=withdraws, signed_time_us=documents.now_us()))
+        self._call("attribution", "RegisterModule",
+                   att.RegisterModuleRequest(registration=document))
+
     def create_model(self, layer_sizes=(), kind: str = "MLP", init_seed: int = 1,
-                     cooperative=None, *, image=None, channels=None, transformer=None):
+                     cooperative=None, *, image=None, channels=None, transformer=None,
+                     torchscript=None):
         """Registers the model and makes checkpoint 0. Returns (Model, Checkpoint).
 
         kind MLP or SOFTMAX_REGRESSION: layer_sizes are the widths from input to output. With image
         = (channels, height, width) and the channels of each convolution it is a CONVNET, whose
         layer_sizes are those of the linear layers behind (the last: classes). With transformer =
         {"context", "vocabulary", "width", "heads", "blocks", "mlp_width"} it is a
-        CHARACTER_TRANSFORMER. The bounds are those of rochdale.attribution.v1.ModelSpec."""
+        CHARACTER_TRANSFORMER. With torchscript, what modules.describe() says of a registered
+        module, it is that module, with the parameters that it has (no init_seed). The bounds are
+        those of rochdale.attribution.v1.ModelSpec."""
         spec = att.ModelSpec(layer_sizes=layer_sizes)
         if image is not None:
             kind = "CONVNET"
@@ -266,12 +288,15 @@ class Admin:
         if transformer is not None:
             kind = "CHARACTER_TRANSFORMER"
             spec.transformer.CopyFrom(att.CharacterTransformer(**transformer))
+        if torchscript is not None:
+            kind, init_seed = "TORCHSCRIPT", 0
+            spec.torchscript.CopyFrom(att.TorchScript(**torchscript))
         spec.kind = att.ModelKind.Value("MODEL_KIND_" + kind)
         document = self.sign(att.ModelRegistration(
             cooperative_id=self._cooperative_id(cooperative), spec=spec,
             init_seed=init_seed, signed_time_us=documents.now_us()))
         response = self._call("attribution", "CreateModel",
-                              att.CreateModelRequest(registration=document))
+                              att.CreateModelRequest(registration=document), timeout=120.0)
         return response.model, response.checkpoint
 
     def seal_validation_pool(self, inputs, labels, cooperative=None, progress=None):

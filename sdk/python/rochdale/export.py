@@ -307,6 +307,10 @@ class Exporter:
             wanted = [(round_.get(name), "checkpoint", ("attribution",))
                       for name in ("base_sha256", "next_sha256", "best_sha256")]
             wanted.append((round_.get("rows_sha256"), "validation rows", ("attribution",)))
+            # Where the model is a TorchScript module.
+            wanted.append((round_.get("losses_sha256"), "losses", ("attribution",)))
+            wanted.append((round_.get("model", {}).get("module_sha256"), "module",
+                           ("attribution",)))
             for update in round_.get("updates", ()):
                 digest = update.get("effective_sha256")
                 if public.get(digest):

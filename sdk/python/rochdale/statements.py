@@ -4,8 +4,9 @@ import csv
 import io
 
 COLUMNS = ["epoch_id", "round_number", "update_id", "outcome", "reason", "credit_nanonats",
-           "estimate_nanonats", "standard_error_nanonats", "payment_microtokens", "paid",
-           "transfer_id", "credit_event_id", "decision_event_id", "statement_event_id"]
+           "estimate_nanonats", "standard_error_nanonats", "tolerance_nanonats",
+           "deadband_nanonats", "payment_microtokens", "paid", "transfer_id", "credit_event_id",
+           "decision_event_id", "statement_event_id"]
 
 
 class Statements:
@@ -47,6 +48,8 @@ class Statements:
                     "credit_nanonats": line.credit_nanonats,
                     "estimate_nanonats": line.estimate_nanonats,
                     "standard_error_nanonats": line.standard_error_nanonats,
+                    "tolerance_nanonats": line.tolerance_nanonats,
+                    "deadband_nanonats": line.deadband_nanonats,
                     "payment_microtokens": statement.payment_microtokens if number == 0 else 0,
                     "paid": statement.paid,
                     "transfer_id": statement.transfer_id,

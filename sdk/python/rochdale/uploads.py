@@ -22,6 +22,7 @@ PURPOSES = {
     "update": protos.common.BLOB_PURPOSE_UPDATE,
     "probe": protos.common.BLOB_PURPOSE_PROBE,
     "validation": protos.common.BLOB_PURPOSE_VALIDATION,
+    "module": protos.common.BLOB_PURPOSE_MODULE,
 }
 
 

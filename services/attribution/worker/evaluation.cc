@@ -21,6 +21,12 @@ absl::Status RunEvaluation::CheckShard(const ShardRange& shard) const {
 }
 
 absl::Status RunEvaluation::LoadBase() {
+  if (!spec_.model.exact()) {
+    ASSIGN_OR_RETURN(const crypto::Digest digest,
+                     crypto::Digest::Parse(spec_.model.torchscript.module_sha256));
+    ASSIGN_OR_RETURN(const std::string module, blobs_(digest));
+    RETURN_IF_ERROR(evaluator_.UseModule(spec_.model, module));
+  }
   if (!base_.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::string file, blobs_(spec_.base));
   ASSIGN_OR_RETURN(base_, ParseCheckpoint(file, spec_.model));

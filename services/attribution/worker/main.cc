@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "libs/learning/exact_evaluator.h"
+#include "libs/learning/module_evaluator.h"
 #include "libs/rpc/channel.h"
 #include "services/attribution/worker/device.h"
 #include "services/attribution/worker/worker.h"
@@ -55,7 +56,8 @@ int Main(int argc, char** argv) {
     std::cerr << evaluator.status().message() << "\n";
     return EX_CONFIG;
   }
-  const absl::Status status = RunWorker(*std::move(channel), **evaluator, options);
+  learning::ModuleEvaluator modules(**evaluator, {});
+  const absl::Status status = RunWorker(*std::move(channel), modules, options);
   if (status.ok()) return EX_OK;
   std::cerr << "worker of run " << options.run << ": " << status.ToString() << "\n";
   return EX_TEMPFAIL;

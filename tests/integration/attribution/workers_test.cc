@@ -3,9 +3,11 @@
 #include <grpcpp/grpcpp.h>
 
 #include "google/protobuf/descriptor.h"
+#include "libs/learning/module_evaluator.h"
 #include "libs/rpc/status.h"
 #include "services/attribution/migrations.h"
 #include "services/attribution/run_spec.h"
+#include "services/attribution/run_store.h"
 #include "services/attribution/worker/evaluation.h"
 #include "tests/integration/attribution/world.h"
 
@@ -61,7 +63,8 @@ class HandWorker {
   }
   // The true losses, from blobs that the service gives to this session.
   std::string Evaluate(const v1::Shard& shard) {
-    learning::HostEvaluator evaluator;
+    learning::HostEvaluator host;
+    learning::ModuleEvaluator evaluator(host, {.program = ROCHDALE_MODULE_PROGRAM});
     const auto blobs = [&](const crypto::Digest& sha256) { return Download(sha256.ToString()); };
     RunEvaluation evaluation(spec_, blobs, evaluator);
     const auto result =
@@ -129,8 +132,10 @@ struct Waiting {
   std::string run;
   std::string token;
 
-  explicit Waiting(Parameters parameters = {})
-      : world({.parameters = std::move(parameters), .launch_workers = false}) {
+  explicit Waiting(Parameters parameters = {}, std::string module = "")
+      : world({.module = std::move(module),
+               .parameters = std::move(parameters),
+               .launch_workers = false}) {
     for (const uint32_t seed : {1u, 2u, 3u}) world.AddUpdate(2.0, seed);
     world.Start();
     round = world.Train(1);
@@ -228,6 +233,53 @@ TEST_CASE("a result is accepted once; another one is an exception and loses") {
   CHECK(waiting.world.WaitForEnd(1).state() == v1::ROUND_STATE_CLOSED);
   CHECK(waiting.world.governance.exceptions().size() == 1);
   CHECK(last.Start(waiting.token) == "ROUND_STATE");
+}
+
+TEST_CASE("losses of a module that differ within its tolerance are no other result") {
+  Waiting waiting({}, "small");
+  const int64_t tolerance = waiting.world.spec.torchscript.tolerance_nanonats;
+  HandWorker worker(waiting.world, waiting.run);
+  REQUIRE(worker.Start(waiting.token) == "OK");
+  CHECK(worker.spec().model == waiting.world.spec);  // with its tolerance
+  const v1::Shard shard = worker.Claim(waiting.world.NewId()).shard();
+  const std::string losses = worker.Evaluate(shard);
+  const auto shifted = [&](int64_t by) {
+    auto changed = DecodeLosses(losses, static_cast<int64_t>(losses.size() / 8)).value();
+    changed[3] += by;
+    return EncodeLosses(changed);
+  };
+  REQUIRE(worker.Complete(shard, losses) == "OK");
+  CHECK(worker.Complete(shard, shifted(tolerance)) == "OK");
+  CHECK(worker.Complete(shard, shifted(-tolerance)) == "OK");
+  CHECK(waiting.world.Number("SELECT count(*) FROM exceptions") == 0);
+  CHECK(worker.Complete(shard, shifted(tolerance + 1)) == "LEASE_LOST");
+  CHECK(waiting.world.Number("SELECT count(*) FROM exceptions") == 1);
+  // The service evaluated the shard itself, and what was delivered first stands.
+  CHECK(waiting.world.Number("SELECT count(*) FROM shard_results WHERE worker = 'canonical'") == 1);
+  const auto first = waiting.world.db().Transact(absl::Seconds(10), [&](pg::Transaction& tx) {
+    return ReadResult(tx, RunId::Parse(waiting.run).value(), shard.number());
+  });
+  CHECK(first.value() == losses);
+}
+
+TEST_CASE("a false first result of a module is put right by the service's own evaluation") {
+  Waiting waiting({}, "small");
+  HandWorker worker(waiting.world, waiting.run);
+  REQUIRE(worker.Start(waiting.token) == "OK");
+  const v1::Shard shard = worker.Claim(waiting.world.NewId()).shard();
+  const std::string losses = worker.Evaluate(shard);
+  auto forged = DecodeLosses(losses, static_cast<int64_t>(losses.size() / 8)).value();
+  forged[0] += 1'000'000;
+  REQUIRE(worker.Complete(shard, EncodeLosses(forged)) == "OK");
+  CHECK(worker.Complete(shard, losses) == "LEASE_LOST");
+  const auto now = waiting.world.db().Transact(absl::Seconds(10), [&](pg::Transaction& tx) {
+    return ReadResult(tx, RunId::Parse(waiting.run).value(), shard.number());
+  });
+  const auto decided = DecodeLosses(now.value(), static_cast<int64_t>(losses.size() / 8)).value();
+  const int64_t tolerance = waiting.world.spec.torchscript.tolerance_nanonats;
+  CHECK(std::abs(decided[0] - forged[0]) > tolerance);
+  // Another one was delivered, and the first was corrected.
+  CHECK(waiting.world.Number("SELECT count(*) FROM exceptions") == 2);
 }
 
 TEST_CASE("progress of runs is streamed until the round has ended") {

@@ -13,9 +13,11 @@
 #include "libs/blob/transfer.h"
 #include "libs/crypto/entry_kinds.h"
 #include "libs/learning/gradients.h"
+#include "libs/learning/module_evaluator.h"
 #include "libs/rpc/status.h"
 #include "libs/tensor/flat.h"
 #include "services/attribution/migrations.h"
+#include "tests/support/torchscript/modules.h"
 
 namespace rochdale::attribution::testing {
 namespace {
@@ -65,6 +67,11 @@ World::World(WorldOptions options)
   cooperative = NewId();
   spec.layer_sizes = options_.layers;
   if (options_.convnet) spec = {learning::ModelKind::kConvnet, {6, 4}, {1, 4, 4}, {5}};
+  if (!options_.module.empty()) {
+    const test::MadeModule made = test::ReadModule(options_.module);
+    spec = made.spec;
+    module = made.bytes;
+  }
   governance.cooperative_id = cooperative;
   governance.founders = {founder.key.public_key().ToString()};
   governance.parameters = {{"round.close_early", "true"},      {"round.min_updates", "1"},
@@ -99,6 +106,7 @@ void World::Start(std::function<absl::Status(absl::string_view)> fault) {
   options.address = "test:1";
   options.launch_local_workers = options_.launch_workers;
   options.worker_program = ROCHDALE_WORKER_PROGRAM;
+  options.module_program = ROCHDALE_MODULE_PROGRAM;
   options.worker_endpoint = [this] { return absl::StrCat("127.0.0.1:", port_); };
   options.workers = 2;
   options.poll_every = absl::Milliseconds(20);
@@ -139,9 +147,17 @@ rochdale::testing::Client<Stub> World::AsService(const std::string& name) {
 }
 
 void World::AddUpdate(double strength, uint32_t seed) {
-  const learning::GridVector base = learning::InitialParameters(spec, "7");
-  const std::vector<float> gradient =
-      learning::MeanLossGradient(spec, base, MakeRows(200, 1'000 + seed)).value();
+  const learning::Dataset rows = MakeRows(200, 1'000 + seed);
+  std::vector<float> gradient;
+  if (spec.exact()) {
+    const learning::GridVector base = learning::InitialParameters(spec, "7");
+    gradient = learning::MeanLossGradient(spec, base, rows).value();
+  } else {
+    const auto process =
+        learning::ModuleProcess::Start(spec, module, {.program = ROCHDALE_MODULE_PROGRAM}).value();
+    if (!process->SetRows(rows).ok()) throw std::runtime_error("the module takes no rows");
+    gradient = process->Gradient(process->initial()).value();
+  }
   learning::GridVector update;
   for (const float g : gradient) update.push_back(tensor::RoundToGrid(-strength * g));
   const auto file =
@@ -166,15 +182,15 @@ void World::AddFlatUpdate(int32_t units) {
   filter.updates.push_back(std::move(one));
 }
 
-void World::UploadPool() {
+std::string World::Upload(common_v1::BlobPurpose purpose, const std::string& file) {
   auto client = As<Stub>(founder);
-  const std::string file = learning::SerializeDataset(pool_);
   common_v1::BeginUploadRequest begin;
   begin.set_request_id(NewId());
-  begin.set_purpose(common_v1::BLOB_PURPOSE_VALIDATION);
+  begin.set_purpose(purpose);
   begin.set_size_bytes(static_cast<int64_t>(file.size()));
   begin.set_sha256(crypto::Sha256(file).ToString());
   const common_v1::Upload upload = client.Ok(&Stub::BeginUpload, begin);
+  if (upload.complete()) return begin.sha256();
   const auto context = client.Context();
   common_v1::Upload result;
   const auto writer = client.stub().UploadBlob(context.get(), &result);
@@ -188,9 +204,17 @@ void World::UploadPool() {
   writer->WritesDone();
   const absl::Status status = rpc::FromGrpc(writer->Finish());
   if (!status.ok() || !result.complete()) throw std::runtime_error(status.ToString());
+  return begin.sha256();
+}
+
+void World::UploadModule() { Upload(common_v1::BLOB_PURPOSE_MODULE, module); }
+
+void World::UploadPool() {
+  auto client = As<Stub>(founder);
   v1::ValidationPoolSealing sealing;
   sealing.set_cooperative_id(cooperative);
-  sealing.set_data_sha256(begin.sha256());
+  sealing.set_data_sha256(
+      Upload(common_v1::BLOB_PURPOSE_VALIDATION, learning::SerializeDataset(pool_)));
   v1::SealValidationPoolRequest seal;
   seal.set_request_id(NewId());
   *seal.mutable_sealing() = Sign(founder.key, sealing);
@@ -204,8 +228,19 @@ void World::Retire(const std::vector<std::string>& round_ids) {
   AsService("payout").Ok(&Stub::RetireRounds, request);
 }
 
-std::string World::Train(int64_t rounds) {
-  auto client = As<Stub>(founder);
+v1::RegisterModuleRequest World::ModuleRequest(bool withdraws) {
+  v1::ModuleRegistration registration;
+  registration.set_cooperative_id(cooperative);
+  registration.set_module_sha256(spec.torchscript.module_sha256);
+  registration.set_withdraws(withdraws);
+  registration.set_signed_time_us(ToUnixMicros(clock.Now()));
+  v1::RegisterModuleRequest request;
+  request.set_request_id(NewId());
+  *request.mutable_registration() = Sign(founder.key, registration);
+  return request;
+}
+
+v1::CreateModelRequest World::ModelRequest() {
   v1::ModelRegistration registration;
   registration.set_cooperative_id(cooperative);
   v1::ModelSpec& model = *registration.mutable_spec();
@@ -217,12 +252,35 @@ std::string World::Train(int64_t rounds) {
     model.mutable_convnet()->set_image_width(4);
     model.mutable_convnet()->add_channels(5);
   }
-  registration.set_init_seed(7);
+  if (spec.exact()) {
+    registration.set_init_seed(7);
+  } else {
+    const learning::TorchScriptSpec& from = spec.torchscript;
+    model.set_kind(v1::MODEL_KIND_TORCHSCRIPT);
+    v1::TorchScript& to = *model.mutable_torchscript();
+    to.set_module_sha256(from.module_sha256);
+    to.set_inputs(from.inputs);
+    to.set_input_values(from.input_values);
+    to.set_classes(from.classes);
+    for (const learning::ModuleTensor& tensor : from.parameters) {
+      v1::ModuleParameter& parameter = *to.add_parameters();
+      parameter.set_name(tensor.name);
+      for (const int64_t extent : tensor.shape) parameter.add_shape(extent);
+    }
+    to.set_library(from.library);
+    to.set_precision(from.precision);
+    to.set_aten_capability(from.aten_capability);
+    to.set_blas_kernel(from.blas_kernel);
+    to.set_tolerance_nanonats(from.tolerance_nanonats);
+    to.set_deadband_nanonats(from.deadband_nanonats);
+  }
   v1::CreateModelRequest create;
   create.set_request_id(NewId());
   *create.mutable_registration() = Sign(founder.key, registration);
-  client.Ok(&Stub::CreateModel, create);
-  UploadPool();
+  return create;
+}
+
+v1::StartTrainingRequest World::TrainingRequest(int64_t rounds) {
   v1::TrainingPlan plan;
   plan.set_cooperative_id(cooperative);
   plan.set_rounds(rounds);
@@ -230,7 +288,18 @@ std::string World::Train(int64_t rounds) {
   v1::StartTrainingRequest start;
   start.set_request_id(NewId());
   *start.mutable_plan() = Sign(founder.key, plan);
-  return client.Ok(&Stub::StartTraining, start).round().round_id();
+  return start;
+}
+
+std::string World::Train(int64_t rounds) {
+  auto client = As<Stub>(founder);
+  if (!spec.exact()) {
+    UploadModule();
+    client.Ok(&Stub::RegisterModule, ModuleRequest(false));
+  }
+  client.Ok(&Stub::CreateModel, ModelRequest());
+  UploadPool();
+  return client.Ok(&Stub::StartTraining, TrainingRequest(rounds)).round().round_id();
 }
 
 v1::Round World::Get(const std::string& round_id) {
@@ -299,10 +368,11 @@ absl::StatusOr<std::string> World::Download(const Person& person, const std::str
   return blob::DownloadBytes(calls, DigestOfText(sha256), 1 << 30);
 }
 
-absl::Status World::Recompute(const Evidence& evidence) {
-  return CheckRecomputation(evidence, [&](const crypto::Digest& sha256) {
+absl::Status World::Recompute(const Evidence& evidence, learning::Evaluator* modules) {
+  const auto blobs = [&](const crypto::Digest& sha256) {
     return Download(founder, sha256.ToString());
-  });
+  };
+  return CheckRecomputation(evidence, blobs, modules);
 }
 
 int64_t World::Number(const std::string& sql) {

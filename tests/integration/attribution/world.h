@@ -28,6 +28,7 @@ using rochdale::testing::Person;
 struct WorldOptions {
   std::vector<int> layers = {16, 8, 4};  // of an MLP
   bool convnet = false;                  // instead of it, over the same rows as 4x4 pictures
+  std::string module = "";               // instead of it: one of make_modules.py, over such rows
   int64_t pool_rows = 600;
   std::map<std::string, std::string> parameters;  // besides the quick ones of the tests
   bool launch_workers = true;
@@ -50,6 +51,11 @@ class World {
 
   // Model, pool and a plan of so many rounds; the first round's id.
   std::string Train(int64_t rounds);
+  // The steps of it: what a module needs, and requests that can be refused.
+  void UploadModule();
+  v1::RegisterModuleRequest ModuleRequest(bool withdraws);
+  v1::CreateModelRequest ModelRequest();
+  v1::StartTrainingRequest TrainingRequest(int64_t rounds);
   v1::Round Get(const std::string& round_id);
   // Waits until the round with this number has ended.
   v1::Round WaitForEnd(int64_t number);
@@ -58,7 +64,7 @@ class World {
   std::vector<v1::Credit> Credits(const std::string& round_id);
   Evidence EvidenceOf(const std::string& round_id);
   // Recomputes the round from its evidence and the blobs that the founder may download then.
-  absl::Status Recompute(const Evidence& evidence);
+  absl::Status Recompute(const Evidence& evidence, learning::Evaluator* modules = nullptr);
   absl::StatusOr<std::string> Download(const Person& person, const std::string& sha256);
 
   template <typename S>
@@ -87,9 +93,11 @@ class World {
   rochdale::testing::FakeLedger ledger;
   std::string cooperative;
   learning::ModelSpec spec;
+  std::string module;  // its bytes, where the model is one
 
  private:
   void UploadPool();
+  std::string Upload(common_v1::BlobPurpose purpose, const std::string& file);
 
   const WorldOptions options_;
   rochdale::testing::TestDatabase database_;

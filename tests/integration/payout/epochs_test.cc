@@ -26,6 +26,7 @@ int CountKind(const std::vector<crypto::Entry>& log, uint16_t wanted) {
 
 TEST_CASE("an epoch shares its revenue exactly, and says how", "[payout]") {
   World w;
+  w.tolerance_nanonats = 1'000;
   std::vector<Person> people;
   for (int i = 0; i < 4; ++i) people.push_back(w.f.NewPerson());
   const std::vector<std::string> first = w.PutRound(
@@ -79,6 +80,8 @@ TEST_CASE("an epoch shares its revenue exactly, and says how", "[payout]") {
   CHECK(mine.lines(0).outcome() == "APPLIED");
   CHECK(mine.lines(0).credit_nanonats() == 75);
   CHECK(mine.lines(0).estimate_nanonats() == 80);
+  CHECK(mine.lines(0).tolerance_nanonats() == 1'000);
+  CHECK(mine.lines(0).deadband_nanonats() == 3'000);
   CHECK(mine.lines(1).outcome() == "NOT_APPLIED");
   CHECK(mine.lines(1).reason() == "NOT_APPLIED_HARMFUL");
   const v1::Statement refused = w.StatementOf(closed.epoch_id(), people[3]);

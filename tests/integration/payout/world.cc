@@ -165,6 +165,8 @@ std::vector<std::string> World::PutRound(int64_t number, const std::vector<Part>
     credit.set_credit_nanonats(part.credit);
     credit.set_estimate_nanonats(part.credit + 5);
     credit.set_standard_error_nanonats(2);
+    credit.set_tolerance_nanonats(tolerance_nanonats);
+    credit.set_deadband_nanonats(3 * tolerance_nanonats);
     credit.set_applied(part.state == filter_v1::UPDATE_STATE_APPLIED);
     credit.mutable_entry()->set_event_id(f.NewId());
     attribution.Put(credit);

@@ -84,6 +84,7 @@ struct World {
     filter_v1::UpdateState state = filter_v1::UPDATE_STATE_APPLIED;
     std::string reason = "";
   };
+  int64_t tolerance_nanonats = 0;  // of the credits of later rounds
   // A round of one update per part; the ids of the updates.
   std::vector<std::string> PutRound(
       int64_t number, const std::vector<Part>& parts,

@@ -314,8 +314,15 @@ def recompute(evidence, blob):
         return {name: np.clip(t + step.get(name, 0), -top, top) for name, t in base.items()}
 
     masks = [int(m) for m in evidence.get("masks", range(1 << k))]
-    table = {m: losses(theta(m), model, data["inputs"], data["labels"]) for m in masks}
-    best_losses = losses(best, model, data["inputs"], data["labels"])
+    deadband = model.get("deadband_nanonats", 0)
+    if model["kind"] == "TORCHSCRIPT":  # the recorded ones; the module is not run here
+        recorded = np.frombuffer(blob(evidence["losses_sha256"]), "<i8").tolist()
+        need(len(recorded) == (len(masks) + 1) * rows, "the recorded losses")
+        *of_masks, best_losses = (recorded[at:at + rows] for at in range(0, len(recorded), rows))
+        table = dict(zip(masks, of_masks))
+    else:
+        table = {m: losses(theta(m), model, data["inputs"], data["labels"]) for m in masks}
+        best_losses = losses(best, model, data["inputs"], data["labels"])
     need([sum(table[m]) for m in masks] == [int(s) for s in evidence["coalition_loss_sums"]],
          "coalition_loss_sums")
     need(sum(best_losses) == int(evidence["best_loss_sum"]), "best_loss_sum")
@@ -345,15 +352,17 @@ def recompute(evidence, blob):
             s = math.isqrt(square) + (math.isqrt(square) ** 2 < square)
         totals.append(t)
         errors.append(s)
+        t = 0 if abs(t) < deadband * scale * rows else t
         harmful.append(not literal and 100 * t + z_gate * s * scale * rows < 0)
         bounded.append(0 if harmful[i] else max(100 * t - z_bound * s * scale * rows, 0))
     applied = sum(1 << i for i in range(k) if not harmful[i])
     need(applied == int(evidence["applied_mask"]), "applied_mask")
-    gain = max(0, sum(best_losses) - sum(table[applied])) * 100 * scale
+    gain = sum(best_losses) - sum(table[applied])
+    gain = 0 if gain < deadband * rows else max(0, gain) * 100 * scale
     for i, credit in enumerate(evidence["credits"]):
         solo = floor_mean(sum(per_row("solo", k, i, table, rows)[0]), 1, rows)
         left = floor_mean(sum(per_row("leave_one_out", k, i, table, rows)[0]), 1, rows)
-        value = max(solo, 0) if literal else 0
+        value = max(solo, 0) if literal and solo >= deadband else 0
         if not literal and sum(bounded):
             value = (bounded[i] * min(sum(bounded), gain)
                      // (sum(bounded) * 100 * scale * rows))

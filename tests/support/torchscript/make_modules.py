@@ -133,11 +133,11 @@ class SetsState(Right):
 
 
 class Overflows(Right):
-    """Its loss is infinite once its first parameter, a bias, exceeds 4."""
+    """Its loss is infinite once its first parameter, a bias, exceeds 2."""
 
     @torch.jit.export
     def loss(self, inputs, targets):
-        over = F.relu(self.net[0].bias[0] - 4)
+        over = F.relu(self.net[0].bias[0] - 2)
         losses = F.cross_entropy(self.net(inputs), targets, reduction="none")
         return losses + torch.exp(1e6 * over) - 1
 
@@ -214,6 +214,7 @@ def main():
     write(folder, "right", Right(sizes))
     write(folder, "right_f32", Right(sizes), precision="f32")
     write(folder, "small", Right([16, 12, 4]), inputs=16, classes=4)
+    write(folder, "overflows4", Overflows([16, 12, 4]), inputs=16, classes=4)
     write(folder, "attention", Attention(30, 5), values=30)
     for kind in (Mean, SpreadMean, Centred, Neighbour, Random, Reads, Writes, Remembers, Overflows,
                  Negative, Single, Forever, Huge):

@@ -44,6 +44,26 @@ v1::ModelSpec Transformer() {
   return spec;
 }
 
+v1::ModelSpec Module() {
+  v1::ModelSpec spec = Linear(v1::MODEL_KIND_TORCHSCRIPT, {});
+  v1::TorchScript& module = *spec.mutable_torchscript();
+  module.set_module_sha256(std::string(64, 'a'));
+  module.set_inputs(16);
+  module.set_input_values(256);
+  module.set_classes(4);
+  v1::ModuleParameter& parameter = *module.add_parameters();
+  parameter.set_name("net.weight");
+  parameter.add_shape(4);
+  parameter.add_shape(16);
+  module.set_library("torch 1.13");
+  module.set_precision("f64");
+  module.set_aten_capability("default");
+  module.set_blas_kernel("Nehalem");
+  module.set_tolerance_nanonats(1'000);
+  module.set_deadband_nanonats(2'000);
+  return spec;
+}
+
 TEST_CASE("every kind of model is read from its registration and shown as it was") {
   struct { v1::ModelSpec wire; const char* json; } rows[] = {
       {Linear(v1::MODEL_KIND_SOFTMAX_REGRESSION, {784, 10}),
@@ -53,6 +73,12 @@ TEST_CASE("every kind of model is read from its registration and shown as it was
        R"({"channels":[8,16],"image":[1,28,20],"kind":"CONVNET","layer_sizes":[64,10]})"},
       {Transformer(), R"({"blocks":2,"context":32,"heads":4,"kind":"CHARACTER_TRANSFORMER",)"
                       R"("mlp_width":128,"vocabulary":64,"width":48})"},
+      {Module(), R"({"aten_capability":"default","blas_kernel":"Nehalem","classes":4,)"
+                 R"("deadband_nanonats":2000,"input_values":256,"inputs":16,)"
+                 R"("kind":"TORCHSCRIPT","library":"torch 1.13","module_sha256":")"
+                 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+                 R"(","parameters":[{"name":"net.weight","shape":[4,16]}],"precision":"f64",)"
+                 R"("tolerance_nanonats":1000})"},
   };
   for (const auto& row : rows) {
     INFO(row.json);
@@ -96,6 +122,12 @@ TEST_CASE("a model of no kind, of two kinds or out of bounds is refused") {
   with(Transformer(), [](auto& spec) { spec.mutable_transformer()->set_heads(0); });
   with(Transformer(), [](auto& spec) { spec.mutable_transformer()->set_context(-1); });
   with(Transformer(), [](auto& spec) { spec.mutable_transformer()->set_vocabulary(257); });
+  with(Module(), [](auto& spec) { spec.clear_torchscript(); });
+  with(Module(), [](auto& spec) { spec.add_layer_sizes(4); });
+  with(Module(), [](auto& spec) { spec.mutable_torchscript()->set_deadband_nanonats(1'999); });
+  with(Module(), [](auto& spec) { spec.mutable_torchscript()->clear_module_sha256(); });
+  with(Linear(v1::MODEL_KIND_MLP, {4, 3, 2}),
+       [](auto& spec) { *spec.mutable_torchscript() = Module().torchscript(); });
   for (const v1::ModelSpec& spec : bad) {
     INFO(spec.ShortDebugString());
     CHECK(ReasonOf(ParseModelRegistration(Registration(spec)).status()) == "BAD_REQUEST");

@@ -99,6 +99,40 @@ TEST_CASE("a harmful contributor is left out and earns nothing") {
   CHECK(result->contributors[2].credit > 0);
 }
 
+TEST_CASE("improvements within a deadband count as none") {
+  Game game;
+  game.contributors = 2;
+  game.rows = 4;
+  game.masks = GameMasks(2);
+  for (const int64_t loss : {1'000, 950, 1'050, 1'000}) {
+    game.losses.insert(game.losses.end(), 4, loss);
+  }
+  game.best.assign(4, 1'000);
+  struct { int64_t deadband; uint64_t applied; int64_t credit; } rows[] = {
+      {0, 1, 50}, {50, 1, 50}, {51, 3, 0}, {1'000'000, 3, 0}};
+  for (const auto& row : rows) {
+    INFO(row.deadband);
+    GameRule rule;
+    rule.deadband_nanonats = row.deadband;
+    CHECK(AppliedMask(rule, game).value() == row.applied);
+    const GameResult result = Settle(rule, game).value();
+    CHECK(result.applied_mask == row.applied);
+    CHECK(result.contributors[0].credit == row.credit);
+    CHECK(result.contributors[0].estimate == 50);  // as measured
+    CHECK(result.contributors[1].harmful == (row.applied == 1));
+    CHECK(result.contributors[1].credit == 0);
+    rule.preset = learning::CreditPreset::kLiteral;
+    CHECK(Settle(rule, game)->contributors[0].credit == row.credit);
+  }
+  // Nor does a round that is less than the deadband better than the best pay.
+  GameRule rule;
+  rule.deadband_nanonats = 50;
+  game.best.assign(4, 999);
+  CHECK(Settle(rule, game)->contributors[0].credit == 0);
+  rule.deadband_nanonats = 49;
+  CHECK(Settle(rule, game)->contributors[0].credit == 49);
+}
+
 TEST_CASE("the literal preset pays solo and gates nobody") {
   GameRule rule;
   rule.preset = learning::CreditPreset::kLiteral;

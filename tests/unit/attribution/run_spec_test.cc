@@ -32,6 +32,21 @@ TEST_CASE("a run spec comes back as it was written") {
   CHECK(RunBlobs(spec).size() == 7);
 }
 
+TEST_CASE("the run spec of a module names it, its evaluation and its tolerance") {
+  RunSpec spec = Sample();
+  spec.model.layer_sizes.clear();
+  spec.model.kind = learning::ModelKind::kTorchScript;
+  const std::string module = crypto::Sha256("module").ToString();
+  spec.model.torchscript = {module, 4,     256,        3,          {{"net.weight", {3, 4}}},
+                            "torch 1.13",  "f32",      "default",  "Haswell",
+                            1'000,         2'000};
+  const auto parsed = ParseRunSpec(RunSpecToJson(spec));
+  REQUIRE(parsed.ok());
+  CHECK(*parsed == spec);
+  CHECK(RunBlobs(spec).size() == 8);
+  CHECK(RunSpecToJson(spec).find("\"tolerance_nanonats\":1000") != std::string::npos);
+}
+
 TEST_CASE("a run spec names an aggregation other than the mean") {
   RunSpec spec = Sample();
   CHECK(RunSpecToJson(spec).find("aggregation") == std::string::npos);

@@ -174,7 +174,7 @@ TEST_CASE("The tables are consistent") {
       }
     }
   }
-  CHECK(Kinds().size() == 43);
+  CHECK(Kinds().size() == 47);
   CHECK(FindKind(0) == nullptr);
   CHECK(FindKind(9999) == nullptr);
   CHECK(FindTag(0) == nullptr);
