@@ -1,9 +1,11 @@
 // How near the evaluation of candidates comes to the machine's limits, beside a plain PyTorch loop
 // and pyDVL on the same work. All figures are ratios within one run: the contenders take turns, and
 // each counts by its best turn.
-// Usage: bench_attribution [--quick]
+// Usage: bench_attribution [--quick] [SECTION]
+// A section alone: candidates, game, workers or scenarios.
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -11,6 +13,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "absl/strings/numbers.h"
@@ -115,7 +118,7 @@ class Bench {
   }
   ~Bench() { std::filesystem::remove_all(folder_); }
 
-  void Measure() {
+  void MeasureCandidates() {
     for (const int threads : {1, Cores()}) {
       loops_.push_back(std::make_unique<Peer>(TorchCommand(threads, "")));
     }
@@ -124,11 +127,29 @@ class Bench {
       std::fprintf(stderr, "turn %d of %d\n", turn + 1, turns_);
       Turn();
     }
-    MeasureScaling();
+  }
+
+  // Of one core.
+  void MeasureGame() {
+    for (int turn = 0; turn < std::min(turns_, 3); ++turn) {
+      Count("shapley", ParallelSeconds(1, [&](int) { Shapley(); }));
+      Count("separate",
+            ParallelSeconds(1, [&](int) { ExactSeparately(coalitions_, coalitions_.rows); }));
+    }
     MeasurePydvl();
   }
 
-  void Report(Figures& figures) {
+  void MeasureWorkers() {
+    const Game game = Coalitions(kContributors, 4 * coalition_rows_);
+    WorkerRun run(game);
+    for (int turn = 0; turn < turns_; ++turn) {
+      for (const int processes : {1, 2}) {
+        Count(absl::StrCat("workers ", processes), run.Seconds(processes));
+      }
+    }
+  }
+
+  void ReportCandidates(Figures& figures) {
     const double candidate_rows = double(kCandidates) * rows_;
     auto rate = [&](const std::string& what) { return candidate_rows / best_.at(what); };
     auto gflops = [&](const std::string& what) {
@@ -166,12 +187,18 @@ class Bench {
                  best_["one fast"], 2.3, true});
     figures.Add({"time of the exact evaluator, beside f64", best_["one exact"], "s",
                  "of plain f64", best_["one plain"], 1.1, true});
+  }
+
+  void ReportGame(Figures& figures) {
     figures.Add({"exact Shapley for 10 contributors", 1 / best_["shapley"], "games/s",
                  "1,024 separate evaluations", 1 / best_["separate"], 2.5});
     if (best_.contains("pydvl")) {
       figures.Add({"exact Shapley for 10 contributors, one core", 1 / best_["shapley"], "games/s",
                    "pyDVL with PyTorch in f32, one thread", 1 / best_["pydvl"], {}});
     }
+  }
+
+  void ReportWorkers(Figures& figures) {
     figures.Add({"worker processes on 2 cores", 1 / best_["workers 2"], "runs/s", "on one",
                  1 / best_["workers 1"], 1.9});
   }
@@ -245,11 +272,6 @@ class Bench {
     Count("one exact", ParallelSeconds(1, [&](int) { Exact(dense, some); }));
     Count("one fast", ParallelSeconds(1, [&](int) { Fast(dense, some); }));
     Count("one plain", ParallelSeconds(1, [&](int) { Plain(dense, some); }));
-    if (turn_++ < 3) {
-      Count("shapley", ParallelSeconds(1, [&](int) { Shapley(); }));
-      Count("separate",
-            ParallelSeconds(1, [&](int) { ExactSeparately(coalitions_, coalitions_.rows); }));
-    }
   }
 
   void Shapley() {
@@ -294,16 +316,6 @@ class Bench {
     }
   }
 
-  void MeasureScaling() {
-    const Game game = Coalitions(kContributors, 4 * coalition_rows_);
-    WorkerRun run(game);
-    for (int turn = 0; turn < turns_; ++turn) {
-      for (const int processes : {1, 2}) {
-        Count(absl::StrCat("workers ", processes), run.Seconds(processes));
-      }
-    }
-  }
-
   const std::map<std::string, Kind> kinds_ = {{"dense", Kind::kDense},
                                               {"last-layer", Kind::kLastLayer},
                                               {"rank-8", Kind::kRank8},
@@ -312,7 +324,6 @@ class Bench {
   const int64_t rows_;
   const int turns_;
   const int64_t coalition_rows_;
-  int turn_ = 0;
   std::filesystem::path folder_;
   std::map<std::string, Game> games_;
   Game coalitions_;
@@ -326,18 +337,11 @@ class Bench {
 }  // namespace
 }  // namespace rochdale::bench
 
-int main(int argc, char** argv) {
-  const bool quick = argc > 1 && std::strcmp(argv[1], "--quick") == 0;
-  if (argc > 2 || (argc == 2 && !quick)) {
-    std::fprintf(stderr, "usage: bench_attribution [--quick]\n");
-    return 2;
-  }
-  rochdale::learning::UseOneThread();
-  rochdale::bench::Figures figures;
-  rochdale::bench::Bench bench(quick);
-  bench.Measure();
-  bench.Report(figures);
-  for (const auto& accuracy : rochdale::bench::MeasureScenarios(quick)) {
+namespace rochdale::bench {
+namespace {
+
+void ReportScenarios(bool quick, Figures& figures) {
+  for (const auto& accuracy : MeasureScenarios(quick)) {
     const std::string name =
         absl::StrCat("sampled Shapley, ", accuracy.scenario, ", ", accuracy.pairs, " pairs: ");
     figures.Add({name + "coalitions", accuracy.coalitions, "of 1,024"});
@@ -345,6 +349,37 @@ int main(int argc, char** argv) {
     figures.Add({name + "cosine with exact, least", accuracy.cosine_min, ""});
     figures.Add({name + "largest error", accuracy.error_max, "of the mean value"});
   }
+}
+
+}  // namespace
+}  // namespace rochdale::bench
+
+int main(int argc, char** argv) {
+  using namespace rochdale;  // NOLINT: a program of its own
+  const bool quick = argc > 1 && std::strcmp(argv[1], "--quick") == 0;
+  const std::string section = argc > 1 + quick ? argv[1 + quick] : "";
+  const std::set<std::string> sections = {"", "candidates", "game", "workers", "scenarios"};
+  if (argc > 2 + quick || !sections.contains(section)) {
+    std::fprintf(stderr, "usage: bench_attribution [--quick] [SECTION]\n");
+    return 2;
+  }
+  const auto wanted = [&](const char* name) { return section.empty() || section == name; };
+  learning::UseOneThread();
+  bench::Figures figures;
+  bench::Bench bench(quick);
+  if (wanted("candidates")) {
+    bench.MeasureCandidates();
+    bench.ReportCandidates(figures);
+  }
+  if (wanted("game")) {
+    bench.MeasureGame();
+    bench.ReportGame(figures);
+  }
+  if (wanted("workers")) {
+    bench.MeasureWorkers();
+    bench.ReportWorkers(figures);
+  }
+  if (wanted("scenarios")) bench::ReportScenarios(quick, figures);
   std::printf("%s\n", figures.Json().c_str());
   return 0;
 }
