@@ -117,6 +117,8 @@ const std::vector<ReasonInfo>& Reasons() {
        "The update was made against a checkpoint that is not the round's base; train again."},
       {"UPDATE_EXISTS", StatusCode::kAlreadyExists,
        "The principal has an update in this round already."},
+      {"OWNER_HAS_UPDATE", StatusCode::kAlreadyExists,
+       "An update of the same beneficial owner was committed to earlier in this round."},
       {"ROUND_FULL", StatusCode::kFailedPrecondition,
        "The round has as many commitments as it takes (round.max_updates)."},
       {"COMMITMENT_MISMATCH", StatusCode::kFailedPrecondition,

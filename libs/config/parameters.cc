@@ -111,6 +111,11 @@ std::vector<ParameterInfo> Table() {
        "The loss gap between declared groups may widen by this."},
       {"fit.threshold_micro", kMicro, 0, -1'000'000, 1'000'000, kCommunity, kUp,
        "Smallest fit of an update for its own principal, from -1 to 1."},
+      // Lineages (filter).
+      {"lineage.unattested", kText, 0, 0, 1, kCooperative, kUp,
+       "Principals of which no attestation names a beneficial owner: apart, each a lineage of its "
+       "own, or together, all one lineage, of which the earliest commitment of a round counts.",
+       {"apart", "together"}},
       // Membership and mandates.
       {"membership.join_policy", kText, 0, 0, 2, kCooperative, kUp,
        "Who lets a new member in.", {"open", "sponsor", "vote"}},

@@ -39,6 +39,10 @@ constexpr TagInfo kTags[] = {
     {tag::kKycLevel, "kyc_level", kU64, 0, "KYC level, 0 to 3"},
     {tag::kNotBeforeUs, "not_before_us", kI64, 0,
      "begin of validity, microseconds since 1970 UTC"},
+    {tag::kOwners, "owners", kBytes, 0,
+     "ids of the beneficial owners, 32 bytes each, 1 to 16, increasing"},
+    {tag::kLineage, "lineage", kBytes, 16, "the lineage's earliest update in its round"},
+    {tag::kAttestation, "attestation", kBytes, 16, "KYC_ATTESTED that named the owners"},
     {tag::kRulesVersion, "rules_version", kU64, 0, "version of the cooperative's rules"},
     {tag::kVersion, "version", kU64, 0, "version of the subject after this"},
     {tag::kParameter, "parameter", kText, 0, "name of a governed parameter"},
@@ -159,7 +163,7 @@ constexpr KindInfo kKinds[] = {
     {kind::kAgentPaused, "AGENT_PAUSED", kGov, kAudit, "agent", kMay, {tag::kReason}, {}},
     {kind::kAgentResumed, "AGENT_RESUMED", kGov, kAuthorise, "agent", kSigned, {}, {}},
     {kind::kKycAttested, "KYC_ATTESTED", kGov, kAuthorise, "principal", kSigned,
-     {tag::kKycLevel, tag::kExpiresUs}, {}},
+     {tag::kKycLevel, tag::kExpiresUs}, {tag::kOwners}},
 
     {kind::kProfileSet, "PROFILE_SET", kFil, kAuthorise, "principal", kPrivate,
      {tag::kVersion}, {}},
@@ -172,7 +176,7 @@ constexpr KindInfo kKinds[] = {
      {tag::kRound, tag::kUpdateDigest, tag::kSizeBytes}, {tag::kMandate}},
     {kind::kDecisionMade, "DECISION_MADE", kFil, kSubmit, "update", kMay,
      {tag::kRound, tag::kDecisionDigest, tag::kVerdict},
-     {tag::kEffectiveDigest, tag::kRulesVersion}},
+     {tag::kEffectiveDigest, tag::kRulesVersion, tag::kLineage, tag::kAttestation}},
     {kind::kUpdateExpired, "UPDATE_EXPIRED", kFil, kSubmit, "update", kMay, {tag::kRound}, {}},
     {kind::kPrivateRead, "PRIVATE_READ", kFil, kAudit, "what was read", kMay,
      {tag::kPrincipal, tag::kReader, tag::kPurpose}, {}},
@@ -267,10 +271,21 @@ absl::string_view NameOf(uint16_t tag) {
   return info == nullptr ? "unknown" : info->name;
 }
 
+// Ids of 32 bytes, 1 to 16, increasing.
+bool AreOwners(absl::string_view data) {
+  constexpr size_t kSize = 32, kMost = 16;
+  if (data.empty() || data.size() % kSize != 0 || data.size() > kMost * kSize) return false;
+  for (size_t at = kSize; at < data.size(); at += kSize) {
+    if (data.substr(at - kSize, kSize) >= data.substr(at, kSize)) return false;
+  }
+  return true;
+}
+
 absl::Status CheckValue(const Field& field, const TagInfo& info) {
   const bool exact = info.size == 0 || field.data.size() == info.size;
   const bool ids = field.tag == tag::kCreditEntries || field.tag == tag::kCounterparties;
-  const bool packed = !ids || field.data.size() % 16 == 0;
+  const bool packed = (!ids || field.data.size() % 16 == 0) &&
+                      (field.tag != tag::kOwners || AreOwners(field.data));
   const bool bounded = field.tag != tag::kReference || field.data.size() <= 64;
   const bool text = field.type != FieldType::kText || field.data.size() <= 1024;
   if (field.type == info.type && exact && packed && bounded && text) return absl::OkStatus();

@@ -40,6 +40,9 @@ inline constexpr uint16_t kReader = 21;
 inline constexpr uint16_t kActions = 22;
 inline constexpr uint16_t kKycLevel = 23;
 inline constexpr uint16_t kNotBeforeUs = 24;
+inline constexpr uint16_t kOwners = 25;
+inline constexpr uint16_t kLineage = 26;
+inline constexpr uint16_t kAttestation = 27;
 // Rules, parameters, reasons.
 inline constexpr uint16_t kRulesVersion = 30;
 inline constexpr uint16_t kVersion = 31;

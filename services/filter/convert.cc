@@ -224,6 +224,18 @@ absl::StatusOr<OpeningRound> ParseOpening(const v1::OpenScreeningRequest& reques
   return out;
 }
 
+absl::StatusOr<Ownership> OwnershipOf(const governance::v1::CheckAuthorityResponse& authority) {
+  Ownership ownership;
+  for (const std::string& owner : authority.beneficial_owners()) {
+    ASSIGN_OR_RETURN(ownership.owners.emplace_back(), crypto::Digest::Parse(owner));
+  }
+  std::sort(ownership.owners.begin(), ownership.owners.end());
+  if (!authority.has_attestation_entry()) return ownership;
+  ASSIGN_OR_RETURN(ownership.attestation,
+                   EventId::Parse(authority.attestation_entry().event_id()));
+  return ownership;
+}
+
 absl::StatusOr<std::vector<Measurement>> ParseMeasurements(const v1::DecideRoundRequest& request) {
   FieldErrors errors;
   std::vector<Measurement> out;

@@ -13,6 +13,7 @@
 #include "rochdale/governance/v1/governance.pb.h"
 #include "services/filter/composition.h"
 #include "services/filter/domain.h"
+#include "services/filter/screening.h"
 
 namespace rochdale::filter {
 
@@ -62,6 +63,9 @@ struct Measurement {
 absl::StatusOr<std::vector<Measurement>> ParseMeasurements(const v1::DecideRoundRequest& request);
 
 using rpc::ParseId;
+
+// Of the principal of an agent that may act; nobody's where it may not.
+absl::StatusOr<Ownership> OwnershipOf(const governance::v1::CheckAuthorityResponse& authority);
 
 // The floor of a cooperative. Integrity, magnitude, authority and originality stand in every floor,
 // whether its genesis lists them or not; a bound of 0 takes the governed default, which is smaller

@@ -128,6 +128,11 @@ absl::Status Validate(absl::Span<const OriginalityEntry> entries, absl::Span<con
   }
   std::set<uint64_t> indices;
   for (const OriginalityEntry& entry : entries) {
+    if (entry.stands_for && (*entry.stands_for >= count || !entry.current ||
+                             !entries[*entry.stands_for].current ||
+                             entries[*entry.stands_for].log_index >= entry.log_index)) {
+      return absl::InvalidArgumentError("what stands for an update is not before it");
+    }
     if (entry.current && !indices.insert(entry.log_index).second) {
       return absl::InvalidArgumentError("two commitments with one log index");
     }
@@ -194,6 +199,7 @@ absl::StatusOr<std::vector<OriginalityResult>> Originality(
     if (!results[i].original && results[i].partner) {
       results[i].lineage = results[*results[i].partner].lineage;
     }
+    if (entries[i].stands_for) results[i].lineage = results[*entries[i].stands_for].lineage;
   }
   return results;
 }

@@ -28,11 +28,14 @@ namespace rochdale::filter {
 inline constexpr size_t kOriginalityUpdatesMax = 600;
 
 struct OriginalityEntry {
-  // This round: the principal. Recent rounds: the principal, or for an update that was tied the
-  // lineage that it was tied to.
+  // The principal, or the one that stands for its owner's group (ownership.h); for an update of a
+  // recent round that was tied the lineage that it was tied to.
   Uuid lineage;
   bool current = false;      // of this round
   uint64_t log_index = 0;    // of the commitment
+  // The entry of this round, committed to before, that stands for the owner of this one: then this
+  // one belongs to the lineage of that one, whatever that one is tied to.
+  std::optional<size_t> stands_for = std::nullopt;
 };
 
 struct OriginalityLimits {
@@ -53,8 +56,9 @@ struct OriginalityResult {
 // `gram`: entries x entries, row-major, dots of the submitted updates. Results for the current
 // entries in the order given; recent entries have the default result with their lineage.
 // INVALID_ARGUMENT: wrong size, more than kOriginalityUpdatesMax, two current entries with one log
-// index. TENSOR_NOT_FINITE: a number that is not finite, or a negative square. An update of length
-// zero has no direction: R1 = EV = 0, and it takes no part.
+// index, an entry that one committed to later stands for. TENSOR_NOT_FINITE: a number that is not
+// finite, or a negative square. An update of length zero has no direction: R1 = EV = 0, and it
+// takes no part.
 absl::StatusOr<std::vector<OriginalityResult>> Originality(
     absl::Span<const OriginalityEntry> entries, absl::Span<const double> gram,
     const OriginalityLimits& limits);

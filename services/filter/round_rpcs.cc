@@ -194,6 +194,7 @@ grpc::Status FilterService::ScreenRound(grpc::ServerContext* context,
     ScreeningInput input;
     input.manifest = round.manifest;
     input.clip_micro = parameters.Micro("clip.norm_factor_micro");
+    input.unattested_together = parameters.Text("lineage.unattested") == "together";
     input.originality = {parameters.Micro("originality.r1_max_micro"),
                          parameters.Micro("originality.ev_max_micro")};
     RETURN_IF_ERROR(env_.db.Transact(call.deadline, [&](pg::Transaction& tx) -> absl::Status {
@@ -218,6 +219,7 @@ grpc::Status FilterService::ScreenRound(grpc::ServerContext* context,
       input.authority.push_back(authority.allowed()
                                     ? absl::OkStatus()
                                     : Error(authority.reason(), "the agent may not submit"));
+      ASSIGN_OR_RETURN(input.ownership.emplace_back(), OwnershipOf(authority));
     }
     int64_t rules_version = 0;
     ASSIGN_OR_RETURN(input.floor, FloorOf(call, round.cooperative, &rules_version));
@@ -313,6 +315,9 @@ grpc::Status FilterService::DecideRound(grpc::ServerContext* context,
             .U64(tag::kVerdict, static_cast<uint64_t>(record.verdict))
             .U64(tag::kRulesVersion, static_cast<uint64_t>(input.rules_version));
         if (update.effective) entry.Digest(tag::kEffectiveDigest, *update.effective);
+        if (update.lineage_principal) entry.Id(tag::kLineage, *update.lineage);
+        ASSIGN_OR_RETURN(const Ownership ownership, OwnershipFromJson(update.facts));
+        if (ownership.attestation) entry.Id(tag::kAttestation, *ownership.attestation);
         if (!decided[i].reason.empty()) entry.Text(tag::kReason, decided[i].reason);
         RETURN_IF_ERROR(Log(tx, entry));
       }

@@ -19,6 +19,7 @@
 #include "services/filter/clipping.h"
 #include "services/filter/direction.h"
 #include "services/filter/originality.h"
+#include "services/filter/ownership.h"
 
 namespace rochdale::filter {
 namespace {
@@ -156,6 +157,31 @@ absl::StatusOr<Effective> MakeEffective(const Mapped& delta, absl::uint128 norm_
   return out;
 }
 
+// Lineages of recent updates in this round: of the principal or its owners, and where an update was
+// found to be another's the lineage of that one.
+absl::StatusOr<std::vector<Uuid>> RecentLineages(const std::vector<Update>& recent,
+                                                 const OwnerGroups& groups) {
+  std::map<Uuid, Uuid> known;  // by principal
+  std::vector<std::optional<Uuid>> own;
+  for (const Update& update : recent) {
+    ASSIGN_OR_RETURN(Ownership ownership, OwnershipFromJson(update.facts));
+    ASSIGN_OR_RETURN(const Facts facts, FactsFromJson(update.facts));
+    own.emplace_back();
+    if (facts.originality && !facts.originality->original) continue;
+    own.back() = groups.LineageOf({update.principal.value, std::move(ownership.owners)});
+    known[update.principal.value] = *own.back();
+  }
+  std::vector<Uuid> lineages;
+  for (size_t i = 0; i < recent.size(); ++i) {
+    const Uuid original = recent[i].lineage_principal.value_or(recent[i].principal).value;
+    const auto found = known.find(original);
+    lineages.push_back(own[i] ? *own[i]
+                       : found != known.end() ? found->second
+                                              : groups.LineageOfPrincipal(original));
+  }
+  return lineages;
+}
+
 // Originality of the received updates against each other and the recent ones.
 absl::StatusOr<std::vector<OriginalityResult>> Compare(const ScreeningInput& input,
                                                        const std::vector<Mapped>& deltas,
@@ -163,23 +189,30 @@ absl::StatusOr<std::vector<OriginalityResult>> Compare(const ScreeningInput& inp
                                                        const blob::BlobStore& store,
                                                        std::vector<OriginalityEntry>& entries) {
   std::vector<absl::Span<const float>> vectors;
+  std::vector<Owned> current;
   for (const size_t i : taking_part) {
-    const Update& update = input.received[i];
-    entries.push_back({update.principal.value, true,
+    current.push_back({input.received[i].principal.value, input.ownership[i].owners});
+  }
+  const OwnerGroups groups(current, input.unattested_together);
+  for (size_t k = 0; k < taking_part.size(); ++k) {
+    const Update& update = input.received[taking_part[k]];
+    entries.push_back({groups.LineageOf(current[k]), true,
                        static_cast<uint64_t>(update.commitment_number)});
-    vectors.push_back(deltas[i].values);
+    if (groups.FirstOf(k) != k) entries.back().stands_for = groups.FirstOf(k);
+    vectors.push_back(deltas[taking_part[k]].values);
   }
   // Of the recent ones the newest that can be compared.
   const size_t room = kOriginalityUpdatesMax - std::min(kOriginalityUpdatesMax, vectors.size());
   const size_t first = input.recent.size() - std::min(input.recent.size(), room);
   std::vector<Mapped> recent;
-  for (const Update& update : absl::MakeConstSpan(input.recent).subspan(first)) {
+  ASSIGN_OR_RETURN(const std::vector<Uuid> lineages, RecentLineages(input.recent, groups));
+  for (size_t i = first; i < input.recent.size(); ++i) {
+    const Update& update = input.recent[i];
     absl::StatusOr<Mapped> mapped = MapFlat(store, update.digest);
     if (!mapped.ok()) continue;  // deleted since; what is left is compared
     if (!vectors.empty() && mapped->values.size() != vectors.front().size()) continue;
     recent.push_back(*std::move(mapped));
-    entries.push_back({update.lineage_principal.value_or(update.principal).value, false,
-                       static_cast<uint64_t>(update.commitment_number)});
+    entries.push_back({lineages[i], false, static_cast<uint64_t>(update.commitment_number)});
   }
   for (const Mapped& mapped : recent) vectors.push_back(mapped.values);
   ASSIGN_OR_RETURN(const std::vector<double> gram, tensor::Gram(vectors));
@@ -232,17 +265,26 @@ absl::StatusOr<ScreeningOutput> Screen(const ScreeningInput& input, blob::BlobSt
     nlohmann::json facts = {{"norm_squared", Text(passes[i].norm.sum_squares)},
                             {"median_squared", Text(median)},
                             {"elements", deltas[i].values.size()},
-                            {"authority", ReasonOf(input.authority[i])}};
+                            {"authority", ReasonOf(input.authority[i])},
+                            {"owners", nlohmann::json::array()}};
+    for (const crypto::Digest& owner : input.ownership[i].owners) {
+      facts["owners"].push_back(owner.ToString());
+    }
+    if (input.ownership[i].attestation) {
+      facts["attestation"] = input.ownership[i].attestation->ToString();
+    }
     const auto position = std::find(taking_part.begin(), taking_part.end(), i);
     if (position == taking_part.end()) {
       screened.denied = true;
     } else {
-      const OriginalityResult& result = originality[position - taking_part.begin()];
+      const size_t place = position - taking_part.begin();
+      const OriginalityResult& result = originality[place];
+      if (entries[place].stands_for) facts["authority"] = "OWNER_HAS_UPDATE";
       facts["originality"] = {{"r1_micro", result.r1_micro},
                               {"ev_micro", result.ev_micro},
                               {"original", result.original}};
       screened.update.lineage_principal = PrincipalId{result.lineage};
-      screened.denied = !result.original;
+      screened.denied = !result.original || entries[place].stands_for.has_value();
       const double scale = ClipScale(passes[i].norm.sum_squares, median, input.clip_micro);
       const absl::StatusOr<Effective> effective =
           MakeEffective(deltas[i], passes[i].norm.sum_squares, passes[i].dots, scale, gradients,
@@ -278,6 +320,20 @@ absl::StatusOr<ScreeningOutput> Screen(const ScreeningInput& input, blob::BlobSt
     if (!screened.update.lineage) screened.update.lineage = screened.update.id;
   }
   return out;
+}
+
+absl::StatusOr<Ownership> OwnershipFromJson(const std::string& text) {
+  const nlohmann::json j = nlohmann::json::parse(text, nullptr, false);
+  if (!j.is_object()) return absl::InternalError("stored facts do not parse");
+  Ownership ownership;
+  for (const nlohmann::json& owner : j.value("owners", nlohmann::json::array())) {
+    if (!owner.is_string()) return absl::InternalError("stored facts do not parse");
+    ASSIGN_OR_RETURN(ownership.owners.emplace_back(),
+                     crypto::Digest::Parse(owner.get<std::string>()));
+  }
+  if (!j.contains("attestation")) return ownership;
+  ASSIGN_OR_RETURN(ownership.attestation, EventId::Parse(j.value("attestation", "")));
+  return ownership;
 }
 
 absl::StatusOr<Facts> FactsFromJson(const std::string& text) {

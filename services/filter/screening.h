@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,9 +14,17 @@
 
 namespace rochdale::filter {
 
+// Whose a principal is, as governance says.
+struct Ownership {
+  std::vector<crypto::Digest> owners;     // increasing; none: nobody attested any
+  std::optional<EventId> attestation;     // the entry that named them last
+};
+
 struct ScreeningInput {
   std::vector<Update> received;           // of this round, by commitment number
   std::vector<absl::Status> authority;    // of each, asked again now
+  std::vector<Ownership> ownership;       // of each
+  bool unattested_together = false;       // lineage.unattested
   std::vector<RuleSet> profiles;          // of each
   std::vector<Update> recent;             // revealed in the rounds before, any state
   std::vector<ProbeGradient> gradients;   // of the cooperative's probes at the base
@@ -46,5 +55,7 @@ absl::Status CheckDelta(absl::Span<const uint8_t> file, const std::string& manif
 
 // Facts of an update as stored JSON, without losses. INTERNAL where they do not parse.
 absl::StatusOr<Facts> FactsFromJson(const std::string& json);
+// The ownership that screening went by, from the same JSON. INTERNAL where it does not parse.
+absl::StatusOr<Ownership> OwnershipFromJson(const std::string& json);
 
 }  // namespace rochdale::filter

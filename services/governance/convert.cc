@@ -29,6 +29,7 @@ constexpr int64_t kPoolMax = 1'000'000'000'000'000;  // 10^9 tokens
 constexpr int kDescriptionMaxChars = 2'000;
 constexpr int kCounterpartiesMax = 64;
 constexpr int kKycLevelMax = 3;
+constexpr int kOwnersMax = 16;  // of a principal
 // A verifier's clock may be ahead by so much; a time far in the future would bar all later ones.
 constexpr absl::Duration kSignedAheadMax = absl::Minutes(15);
 
@@ -282,6 +283,25 @@ absl::StatusOr<Signed<Agent>> ParseAgent(const common::v1::SignedDocument& proto
   return Signed<Agent>{std::move(opened.document), std::move(a)};
 }
 
+namespace {
+
+void TakeOwners(const v1::KycAttestation& body, Kyc& kyc, FieldErrors& errors) {
+  if (body.beneficial_owners_size() > kOwnersMax) {
+    errors.Add("beneficial_owners", "at most 16");
+    return;
+  }
+  std::set<crypto::Digest> owners;
+  for (int i = 0; i < body.beneficial_owners_size(); ++i) {
+    const std::string field = absl::StrCat("beneficial_owners[", i, "]");
+    if (!owners.insert(rpc::TakeDigest(body.beneficial_owners(i), field, errors)).second) {
+      errors.Add(field, "must be unique");
+    }
+  }
+  kyc.owners.assign(owners.begin(), owners.end());
+}
+
+}  // namespace
+
 absl::StatusOr<Signed<KycAttestation>> ParseKycAttestation(const common::v1::SignedDocument& proto,
                                                            absl::Time now) {
   ASSIGN_OR_RETURN(Signed<v1::KycAttestation> opened, Open<v1::KycAttestation>(proto));
@@ -298,6 +318,7 @@ absl::StatusOr<Signed<KycAttestation>> ParseKycAttestation(const common::v1::Sig
   if (body.signed_time_us() <= 0 || a.kyc.signed_at > now + kSignedAheadMax) {
     errors.Add("signed_time_us", "must be at most 15 minutes ahead of the server's clock");
   }
+  TakeOwners(body, a.kyc, errors);
   RETURN_IF_ERROR(errors.ToStatus());
   a.kyc.level = static_cast<int>(body.level());
   return Signed<KycAttestation>{std::move(opened.document), std::move(a)};
@@ -460,6 +481,7 @@ void ToProto(const Principal& p, bool with_name, absl::Time now, v1::Principal& 
   if (p.kyc.event.IsZero()) return;
   out.set_kyc_expires_us(absl::ToUnixMicros(p.kyc.expires));
   out.mutable_kyc_entry()->set_event_id(p.kyc.event.ToString());
+  for (const crypto::Digest& owner : p.kyc.owners) out.add_beneficial_owners(owner.ToString());
 }
 
 void ToProto(const Agent& a, v1::Agent& out) {

@@ -53,6 +53,7 @@ struct Kyc {
   absl::Time expires = absl::UnixEpoch();
   absl::Time signed_at = absl::UnixEpoch();  // the epoch: nothing was attested
   EventId event;
+  std::vector<crypto::Digest> owners;  // ids of the beneficial owners, increasing; never expire
 };
 
 struct Principal {

@@ -1,7 +1,9 @@
 // The rpc by which KYC verifiers attest levels.
 #include <algorithm>
 #include <optional>
+#include <string>
 
+#include "absl/strings/str_cat.h"
 #include "libs/base/errors.h"
 #include "libs/base/status_macros.h"
 #include "libs/crypto/entry_kinds.h"
@@ -20,6 +22,12 @@ namespace {
 
 namespace tag = crypto::tag;
 namespace kind = crypto::kind;
+
+std::string PackedOwners(const Kyc& kyc) {
+  std::string packed;
+  for (const crypto::Digest& owner : kyc.owners) absl::StrAppend(&packed, owner.AsBytes());
+  return packed;
+}
 
 bool Contains(const std::vector<crypto::PublicKey>& keys, const crypto::PublicKey& key) {
   return std::find(keys.begin(), keys.end(), key) != keys.end();
@@ -63,12 +71,13 @@ grpc::Status GovernanceService::AttestKyc(grpc::ServerContext* context,
       RETURN_IF_ERROR(pg::StoreDocument(tx, wanted.document));
       RETURN_IF_ERROR(SetKyc(tx, principal->id, kyc));
       crypto::EntryBuilder once = entry;
-      RETURN_IF_ERROR(Log(tx, once.Subject(principal->id)
-                                  .AuthorisedBy(authorised_by.IsZero() ? principal->event
-                                                                       : authorised_by)
-                                  .U64(tag::kKycLevel, kyc.level)
-                                  .I64(tag::kExpiresUs, absl::ToUnixMicros(kyc.expires))
-                                  .Document(wanted.document)));
+      once.Subject(principal->id)
+          .AuthorisedBy(authorised_by.IsZero() ? principal->event : authorised_by)
+          .U64(tag::kKycLevel, kyc.level)
+          .I64(tag::kExpiresUs, absl::ToUnixMicros(kyc.expires))
+          .Document(wanted.document);
+      if (!kyc.owners.empty()) once.Bytes(tag::kOwners, PackedOwners(kyc));
+      RETURN_IF_ERROR(Log(tx, once));
       ToProto(*principal, /*with_name=*/false, call.now, *response->mutable_principal());
       return absl::OkStatus();
     });

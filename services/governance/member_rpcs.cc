@@ -537,6 +537,12 @@ grpc::Status GovernanceService::CheckAuthority(grpc::ServerContext* context,
       v1::MandateRecord record;
       RETURN_IF_ERROR(ToProto(*facts.mandate, *document, record));
       response->set_consents_to_publication(record.mandate().consents_to_publication());
+      ASSIGN_OR_RETURN(const auto principal, FindPrincipal(tx, facts.agent->principal));
+      if (!principal || principal->kyc.event.IsZero()) return absl::OkStatus();
+      response->mutable_attestation_entry()->set_event_id(principal->kyc.event.ToString());
+      for (const crypto::Digest& owner : principal->kyc.owners) {
+        response->add_beneficial_owners(owner.ToString());
+      }
       return absl::OkStatus();
     });
   });

@@ -19,10 +19,11 @@ constexpr char kInsertPrincipal[] = R"sql(
   VALUES ($1, $2, $3, $4, 0, $5, $6) ON CONFLICT DO NOTHING)sql";
 constexpr char kFindPrincipal[] = R"sql(
   SELECT principal_id, kind, display_name, public_key, registered_us, event_id, kyc_level,
-         kyc_expires_us, kyc_signed_us, kyc_event_id
+         kyc_expires_us, kyc_signed_us, kyc_event_id, kyc_owners
   FROM principals WHERE principal_id = $1)sql";
 constexpr char kSetKyc[] = R"sql(
-  UPDATE principals SET kyc_level = $2, kyc_expires_us = $3, kyc_signed_us = $4, kyc_event_id = $5
+  UPDATE principals SET kyc_level = $2, kyc_expires_us = $3, kyc_signed_us = $4,
+                        kyc_event_id = $5, kyc_owners = $6
   WHERE principal_id = $1)sql";
 constexpr char kInsertAgent[] = R"sql(
   INSERT INTO agents (agent_id, principal_id, public_key, display_name, paused, registered_us,
@@ -45,6 +46,10 @@ absl::StatusOr<std::optional<Principal>> OptionalPrincipal(
   RETURN_IF_ERROR(found.status());
   if (!*found) return std::nullopt;
   const pg::Row& row = **found;
+  std::vector<crypto::Digest> owners;
+  for (const std::string& bytes : row.GetBytesArray("kyc_owners")) {
+    ASSIGN_OR_RETURN(owners.emplace_back(), crypto::Digest::FromBytes(bytes));
+  }
   return Principal{row.Get<PrincipalId>("principal_id"),
                    row.Get<int32_t>("kind"),
                    row.Get<std::string>("display_name"),
@@ -53,7 +58,8 @@ absl::StatusOr<std::optional<Principal>> OptionalPrincipal(
                    row.Get<EventId>("event_id"),
                    {row.Get<int32_t>("kyc_level"), row.Get<absl::Time>("kyc_expires_us"),
                     row.Get<absl::Time>("kyc_signed_us"),
-                    row.Get<std::optional<EventId>>("kyc_event_id").value_or(EventId{})}};
+                    row.Get<std::optional<EventId>>("kyc_event_id").value_or(EventId{}),
+                    std::move(owners)}};
 }
 
 }  // namespace
@@ -79,7 +85,8 @@ absl::StatusOr<std::optional<Principal>> FindPrincipalForUpdate(pg::Transaction&
 }
 
 absl::Status SetKyc(pg::Transaction& tx, const PrincipalId& id, const Kyc& kyc) {
-  return tx.Exec(kSetKyc, id, kyc.level, kyc.expires, kyc.signed_at, kyc.event).status();
+  return tx.Exec(kSetKyc, id, kyc.level, kyc.expires, kyc.signed_at, kyc.event, kyc.owners)
+      .status();
 }
 
 absl::Status InsertAgent(pg::Transaction& tx, const Agent& a) {

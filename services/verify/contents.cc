@@ -58,7 +58,7 @@ const std::vector<Content>& Contents() {
         {"expires_us", tag::kExpiresUs}}, false},  // and CheckMandate
       {kind::kKycAttested, "rochdale.governance.v1.KycAttestation",
        {{"principal_id", kSubject}, {"level", tag::kKycLevel},
-        {"expires_us", tag::kExpiresUs}}, false},
+        {"expires_us", tag::kExpiresUs}}, false},  // and CheckOwners
       {kind::kMandateRevoked, "rochdale.governance.v1.MandateRevocation",
        {{"mandate_id", kSubject}}, false},
       {kind::kParameterChanged, "rochdale.governance.v1.ParameterChange",
@@ -179,6 +179,21 @@ absl::Status CheckMandate(const Entry& entry, const nlohmann::json& body) {
   return absl::OkStatus();
 }
 
+// The owners that an attestation names, in any order.
+absl::Status CheckOwners(const Entry& entry, const nlohmann::json& body) {
+  std::set<std::string> owners;
+  for (const nlohmann::json& owner : ProtoList(body, "beneficial_owners")) {
+    const auto id = crypto::Digest::Parse(owner.is_string() ? owner.get<std::string>() : "");
+    if (!id.ok()) return absl::DataLossError("its document names no owner");
+    owners.insert(std::string(id->AsBytes()));
+  }
+  std::string packed;
+  for (const std::string& owner : owners) packed += owner;
+  const crypto::Field* listed = entry.Find(tag::kOwners);
+  if ((listed == nullptr ? "" : listed->data) == packed) return absl::OkStatus();
+  return absl::DataLossError("its document has other beneficial_owners");
+}
+
 absl::Status CheckBody(const Content& content, const Entry& entry, const std::string& text) {
   ASSIGN_OR_RETURN(const nlohmann::json body, ParseObject(text));
   for (const Member& member : content.members) {
@@ -193,6 +208,7 @@ absl::Status CheckBody(const Content& content, const Entry& entry, const std::st
     return same ? absl::OkStatus() : absl::DataLossError("its document asks for another status");
   }
   if (entry.kind == kind::kMandateGranted) return CheckMandate(entry, body);
+  if (entry.kind == kind::kKycAttested) return CheckOwners(entry, body);
   if (entry.kind != kind::kParameterChanged) return absl::OkStatus();
   const nlohmann::json& value = ProtoMessage(body, "value");
   if (ProtoText(value, "name") != TextAt(entry, tag::kParameter) ||

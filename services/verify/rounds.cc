@@ -14,6 +14,7 @@
 #include "libs/learning/module_evaluator.h"
 #include "services/verify/estimates.h"
 #include "services/verify/json.h"
+#include "services/verify/lineages.h"
 #include "services/verify/weights.h"
 
 namespace rochdale::verify {
@@ -340,6 +341,7 @@ absl::Status CheckPool(const Log& log, const CooperativeId& cooperative, const D
 Rounds CheckRounds(const Bundle& bundle, const Log& log, const Documents& documents,
                    const CooperativeId& cooperative, Report& report) {
   Check& check = report.Begin("rounds");
+  const Decisions decisions = DecisionsByRound(log);
   Rounds rounds;
   for (const size_t i : log.OfKind(kind::kEvidenceMade)) {
     const Entry& made = log.at(i);
@@ -352,6 +354,7 @@ Rounds CheckRounds(const Bundle& bundle, const Log& log, const Documents& docume
       check.Need(CheckClosing(log, *evidence), path);
       check.Need(CheckLineage(log, *evidence), path);
       check.Need(CheckUpdates(log, *evidence), path);
+      check.Need(CheckLineages(log, decisions, *evidence), path);
     }
     const bool first = rounds.emplace(evidence->round, *std::move(evidence)).second;
     check.Need(first, path, "the log has evidence of this round twice");

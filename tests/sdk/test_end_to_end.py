@@ -122,6 +122,21 @@ def test_a_verifier_attests_what_a_principal_may_send(world):
         assert nobody.admin.attest_kyc(member.principal_id, 1).kyc_level == 1
 
 
+def test_an_attestation_names_owners_that_only_verifiers_can_make(world):
+    from rochdale import admin
+    member, key = world.members[1], b"k" * 32
+    owner = admin.owner_id(key, "NL KvK 12345678")
+    assert owner == admin.owner_id(key, " NL KvK １２３４５６７８ ")
+    assert owner != admin.owner_id(b"l" * 32, "NL KvK 12345678")
+    for wrong in ((b"short", "x"), (key, " ")):
+        with pytest.raises(ValueError):
+            admin.owner_id(*wrong)
+    principal = world.founder.admin.attest_kyc(member.principal_id, 1, beneficial_owners=[owner])
+    assert list(principal.beneficial_owners) == [owner]
+    entry = entry_of(world, principal.kyc_entry)
+    assert entry.hex("owners") == owner
+
+
 def test_the_command_attests(world, capsys, tmp_path):
     member, key = world.members[1], str(world.founder_key.save(tmp_path / "verifier"))
     server = ["--target", world.server.target, "--key", key]

@@ -11,8 +11,10 @@ it; the document's digest and signature go into the log.
     alice.admin.grant_mandate(agent.agent_id, "demo")
 """
 
+import hmac
 import secrets
 import time
+import unicodedata
 import uuid
 
 from rochdale import documents, errors, protos, tensors, uploads
@@ -26,6 +28,20 @@ SETTLE_SECONDS = 600.0
 
 def new_id() -> str:
     return str(uuid.uuid4())
+
+
+def owner_id(key: bytes, identity: str) -> str:
+    """A verifier's id of a person or enterprise: HMAC-SHA256 of its verified identity (what is
+    the same whoever asks for it: say country, register and number), in Unicode form NFKC without
+    spaces around it. The same identity and key give the same id; without the key, of at least 32
+    bytes, an id says nothing. Verifiers of one network share the key: an owner whom two of them
+    know by different ids would be two."""
+    if len(key) < 32:
+        raise ValueError("the key needs at least 32 bytes")
+    name = unicodedata.normalize("NFKC", identity).strip()
+    if not name:
+        raise ValueError("the identity is empty")
+    return hmac.new(key, name.encode(), "sha256").hexdigest()
 
 
 def rule(rule_id: str, kind: str, mode: str = "UNSPECIFIED", probe_ids=(), eps_nanonats: int = 0,
@@ -103,17 +119,20 @@ class Admin:
                           gov.SetAgentPauseRequest(pause=document)).agent
 
     def attest_kyc(self, principal_id: str, level: int, seconds: int = YEAR_SECONDS,
-                   signed_time_us=None, wait: bool = True):
+                   signed_time_us=None, wait: bool = True, beneficial_owners=()):
         """By a registered verifier (a founder of the network's first cooperative, where the
         operator named no others): what the principal may do from now on, for `seconds`. Level 0
         receives only; 1, 2 and 3 send 100 tokens a day, 10,000, any number (by default). A later
         attestation replaces it; one signed earlier raises KYC_ATTESTATION_STALE. With wait: returns
-        once the ledger knows it: a transfer that came before would be refused for good. Returns
-        the Principal."""
+        once the ledger knows it: a transfer that came before would be refused for good.
+        beneficial_owners: who owns the principal in truth, at most 16 ids of 64 lower-case
+        hexadecimal digits (owner_id makes them), the same for the same person in every
+        attestation. Principals that share one are one lineage: one update of theirs counts in a
+        round. They stand until another attestation, expired or not. Returns the Principal."""
         signed = documents.now_us() if signed_time_us is None else signed_time_us
         document = self.sign(gov.KycAttestation(
             principal_id=principal_id, level=level, signed_time_us=signed,
-            expires_us=signed + seconds * 1_000_000))
+            expires_us=signed + seconds * 1_000_000, beneficial_owners=beneficial_owners))
         principal = self._call("governance", "AttestKyc",
                                gov.AttestKycRequest(attestation=document)).principal
         if wait:

@@ -86,13 +86,15 @@ def _principal_text(principal) -> str:
         return text + ", none was attested"
     until = datetime.datetime.fromtimestamp(principal.kyc_expires_us // 1_000_000, datetime.UTC)
     word = "until" if principal.kyc_expires_us > documents.now_us() else "expired on"
-    return text + f", {word} {until:%Y-%m-%d %H:%M} UTC"
+    owners = "".join(f"\n  owned by {owner}" for owner in principal.beneficial_owners)
+    return text + f", {word} {until:%Y-%m-%d %H:%M} UTC" + owners
 
 
 def kyc_attest(arguments):
     with connect(arguments) as client:
         principal = client.admin.attest_kyc(arguments.principal, arguments.level,
-                                            seconds=arguments.days * 24 * 3600)
+                                            seconds=arguments.days * 24 * 3600,
+                                            beneficial_owners=arguments.owner)
     show(arguments, as_dict(principal), _principal_text(principal))
 
 
@@ -288,6 +290,8 @@ def parser() -> argparse.ArgumentParser:
     attest.add_argument("principal", help="principal id")
     attest.add_argument("--level", type=int, required=True, choices=range(4))
     attest.add_argument("--days", type=int, default=365, help="how long it holds (%(default)s)")
+    attest.add_argument("--owner", action="append", default=[],
+                        help="id of a beneficial owner, 64 hexadecimal digits; may be repeated")
     command(kyc, "show", kyc_show, "the level in force").add_argument(
         "principal", nargs="?", help="principal id; your own")
     command(family("coop", "cooperatives"), "show", coop_show,

@@ -24,10 +24,17 @@ struct Case {
   bool with_spare = false;
 };
 
+simulated::Rules RulesOf(int preset, const Attack* attack) {
+  if (preset == 0) return simulated::LiteralRules(kRowsPerRound);
+  simulated::Rules rules = simulated::HardenedRules(kRowsPerRound);
+  const bool together = attack != nullptr && attack->unattested_together;
+  return together ? simulated::WithUnattestedTogether(std::move(rules)) : rules;
+}
+
 void Report(const Attack& attack, const std::vector<double> (&values)[2], Figures& figures) {
   const std::string unit = attack.against_honest_agent ? "of an honest agent's pay"
                                                        : "of the honest share";
-  for (int preset = 0; preset < 2; ++preset) {
+  for (int preset = attack.hardened_only ? 1 : 0; preset < 2; ++preset) {
     const double mean = MeanOf(values[preset]);
     const double worst = *std::max_element(values[preset].begin(), values[preset].end());
     const std::string name = absl::StrCat(attack.name, ", ", kPresets[preset]);
@@ -55,6 +62,7 @@ void MeasureAttacks(const Setting& setting, Figures& figures) {
     for (const int preset : {1, 0}) {  // what is judged first
       for (const bool with_spare : {false, true}) cases.push_back({seed, preset, -1, with_spare});
       for (size_t a = 0; a < attacks.size(); ++a) {
+        if (preset == 0 && attacks[a].hardened_only) continue;
         cases.push_back({seed, preset, static_cast<int>(a), false});
       }
     }
@@ -65,9 +73,8 @@ void MeasureAttacks(const Setting& setting, Figures& figures) {
     jobs.push_back([&, c] {
       const Case& one = cases[c];
       const World& world = worlds[one.seed];
-      histories[c] = MustPlay(world,
-                              one.preset == 0 ? simulated::LiteralRules(kRowsPerRound)
-                                              : simulated::HardenedRules(kRowsPerRound),
+      histories[c] = MustPlay(world, RulesOf(one.preset, one.attack < 0 ? nullptr
+                                                                        : &attacks[one.attack]),
                               simulated::HonestShards(world),
                               one.attack < 0 ? simulated::HonestUse(one.with_spare)
                                              : attacks[one.attack].attacker());
@@ -88,7 +95,7 @@ void MeasureAttacks(const Setting& setting, Figures& figures) {
   };
   for (size_t a = 0; a < attacks.size(); ++a) {
     std::vector<double> values[2];
-    for (int preset = 0; preset < 2; ++preset) {
+    for (int preset = attacks[a].hardened_only ? 1 : 0; preset < 2; ++preset) {
       for (size_t seed = 0; seed < worlds.size(); ++seed) {
         values[preset].push_back(simulated::Advantage(
             attacks[a], history_of({seed, preset, static_cast<int>(a), false}),

@@ -361,6 +361,42 @@ TEST_CASE("intake moves forward only; an abandoned round applies nothing", "[fil
                               w.Moving(w.f.NewId(), v1::INTAKE_STATE_CLOSED)) == "NOT_FOUND");
 }
 
+TEST_CASE("an owner's principals have one update, and the log says by whose word", "[filter]") {
+  // Unless the parameter says otherwise, whoever is not attested is for itself.
+  const int refused_of[2][4] = {{-1, -1, 0, -1}, {-1, -1, 0, 1}};
+  for (const bool together : {false, true}) {
+    World w;
+    std::vector<Trainer> trainers;
+    for (int i = 0; i < 4; ++i) trainers.push_back(w.NewTrainer());
+    const std::string attestations[] = {w.f.NewId(), w.f.NewId()};
+    w.Authorise(trainers[0].agent, "", true, {"x"}, attestations[0]);
+    w.Authorise(trainers[2].agent, "", true, {"y", "x"}, attestations[1]);
+    if (together) w.governance.SetParameter("lineage.unattested", "together");
+    const int before = w.f.OutboxRows();
+    const Screened s =
+        ScreenedRound(w, 1, trainers, {Honest(0), Honest(1), Honest(2), Honest(3)});
+    CHECK(s.screening.lineages() == (together ? 2 : 3));
+    const auto decided = w.attribution->Ok(&Stub::DecideRound, w.Deciding(s.round));
+    const auto entries = w.f.Outbox();
+    REQUIRE(entries.size() == static_cast<size_t>(before) + 12);
+    for (int i = 0; i < 4; ++i) {
+      CAPTURE(together, i);
+      const int first = refused_of[together][i];
+      const std::string lineage = s.updates[first < 0 ? i : first];
+      CHECK(decided.updates(i).reason() == (first < 0 ? "" : "OWNER_HAS_UPDATE"));
+      CHECK(s.screening.updates(i).denied() == (first >= 0));
+      CHECK(s.screening.updates(i).lineage_id() == lineage);
+      CHECK_FALSE(s.screening.updates(i).outside());
+      const crypto::Entry& entry = entries[entries.size() - 4 + i];
+      CHECK(entry.kind == crypto::kind::kDecisionMade);
+      CHECK(entry.IdAt(crypto::tag::kLineage)->ToString() == lineage);
+      const auto attestation = entry.IdAt(crypto::tag::kAttestation);
+      CHECK(attestation.ok() == (i % 2 == 0));
+      if (i % 2 == 0) CHECK(attestation->ToString() == attestations[i / 2]);
+    }
+  }
+}
+
 TEST_CASE("a decided round stays as it was decided", "[filter]") {
   World w;
   std::vector<Trainer> trainers = {w.NewTrainer(), w.NewTrainer(), w.NewTrainer()};

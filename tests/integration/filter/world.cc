@@ -45,7 +45,8 @@ World::World() : f("filter", {Migrations()}), founder(f.NewPerson()), cooperativ
   payout = std::make_unique<Client<Stub>>(f.AsService<Stub>("payout"));
 }
 
-void World::Authorise(const Agent& agent, const std::string& refusal, bool publishes) {
+void World::Authorise(const Agent& agent, const std::string& refusal, bool publishes,
+                      const std::vector<std::string>& owners, const std::string& attestation) {
   governance::v1::CheckAuthorityResponse answer;
   answer.set_allowed(refusal.empty());
   answer.set_reason(refusal);
@@ -53,6 +54,8 @@ void World::Authorise(const Agent& agent, const std::string& refusal, bool publi
   answer.set_mandate_id(f.NewId());
   answer.mutable_mandate_entry()->set_event_id(f.NewId());
   answer.set_consents_to_publication(publishes);
+  for (const std::string& owner : owners) answer.add_beneficial_owners(Sha256Hex(owner));
+  if (!owners.empty()) answer.mutable_attestation_entry()->set_event_id(attestation);
   governance.SetAuthority(agent.id.ToString(), answer);
 }
 

@@ -41,7 +41,9 @@ struct World {
   ~World() { f.Stop(); }
 
   Trainer NewTrainer();  // a member, with a mandate and a profile
-  void Authorise(const Agent& agent, const std::string& refusal = "", bool publishes = true);
+  // `owners`: attested, by the entry `attestation`.
+  void Authorise(const Agent& agent, const std::string& refusal = "", bool publishes = true,
+                 const std::vector<std::string>& owners = {}, const std::string& attestation = "");
   v1::ValueProfile Profile(const Person& person, int64_t version);
   v1::SetProfileRequest Setting(const v1::ValueProfile& profile, const Person& signer);
 

@@ -66,6 +66,60 @@ TEST_CASE("a verifier's attestation is in force and in the log", "[governance]")
   CHECK(w.LevelOfAda() == 2);
 }
 
+TEST_CASE("an attestation names the beneficial owners, who do not expire", "[governance]") {
+  FoundedWorld w;
+  const std::string one(64, 'a'), two(64, '1');
+  v1::KycAttestation attestation = w.Attestation(w.ada, 0);
+  attestation.add_beneficial_owners(one);
+  attestation.add_beneficial_owners(two);
+  attestation.set_expires_us(w.f.NowUs() + 1'000'000);
+  CHECK(w.Attest(attestation, w.founder.key) == "OK");
+  const Fields owners = {two, one};  // increasing, in whatever order they were signed
+  const auto of = [&](const v1::Principal& principal) {
+    return Fields(principal.beneficial_owners().begin(), principal.beneficial_owners().end());
+  };
+  CHECK(of(PrincipalOf(w, w.ada)) == owners);
+  const crypto::Entry entry = w.f.Outbox().back();
+  REQUIRE(entry.Find(tag::kOwners) != nullptr);
+  CHECK(entry.Find(tag::kOwners)->data == std::string(32, '\x11') + std::string(32, '\xaa'));
+  CHECK(crypto::CheckKind(entry).ok());
+  w.f.clock.Advance(absl::Hours(1));
+  CHECK(of(PrincipalOf(w, w.ada)) == owners);
+
+  // A later one replaces them all.
+  CHECK(w.Attest(w.Attestation(w.ada, 1), w.founder.key) == "OK");
+  CHECK(of(PrincipalOf(w, w.ada)).empty());
+  CHECK(w.f.Outbox().back().Find(tag::kOwners) == nullptr);
+
+  const auto bad = [&](const Fields& named) {
+    v1::KycAttestation wrong = w.Attestation(w.ada, 1);
+    for (const std::string& owner : named) wrong.add_beneficial_owners(owner);
+    return w.anyone->BadFields(&Stub::AttestKyc, w.Attesting(wrong, w.founder.key));
+  };
+  CHECK(bad({one, "ada", std::string(64, 'A')}) ==
+        Fields{"beneficial_owners[1]", "beneficial_owners[2]", "beneficial_owners[2]"});
+  CHECK(bad({one, one}) == Fields{"beneficial_owners[1]"});
+  CHECK(bad(Fields(17, one)) == Fields{"beneficial_owners"});
+}
+
+TEST_CASE("whoever asks for an agent's authority hears of the owners", "[governance]") {
+  FoundedWorld w;
+  const Person member = w.NewMember(w.first);
+  const Agent agent = w.NewAgent(member);
+  w.Grant(w.first, member, agent);
+  const auto authority = [&] { return w.Authority(w.first.cooperative_id(), agent.id); };
+  CHECK(authority().allowed());
+  CHECK(authority().beneficial_owners_size() == 0);
+  CHECK_FALSE(authority().has_attestation_entry());
+  v1::KycAttestation attestation = w.Attestation(member, 1);
+  attestation.add_beneficial_owners(std::string(64, 'c'));
+  CHECK(w.Attest(attestation, w.founder.key) == "OK");
+  REQUIRE(authority().beneficial_owners_size() == 1);
+  CHECK(authority().beneficial_owners(0) == std::string(64, 'c'));
+  CHECK(authority().attestation_entry().event_id() ==
+        w.f.Outbox().back().event_id.ToString());
+}
+
 TEST_CASE("only registered verifiers attest", "[governance]") {
   FoundedWorld w;
   const Person later = w.NewPrincipal();

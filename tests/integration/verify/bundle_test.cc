@@ -106,6 +106,21 @@ TEST_CASE("A bundle of twelve members, paid by sampled Shapley, verifies", "[ver
   }
 }
 
+TEST_CASE("Who is of one owner has one update, and a bundle that says otherwise is found",
+          "[verify]") {
+  const Report report = VerifySample(SampleCooperative(Fault::kNone, 5));
+  INFO(report.ToText());
+  CHECK(report.ok());
+  CHECK(absl::StartsWith(Find(report, "refused-unpaid")->Detail(), "3 of 10 updates refused"));
+  for (const Fault fault : {Fault::kOwnersSecond, Fault::kAttestationHidden, Fault::kOwnersApart,
+                            Fault::kOwnerOfNobody, Fault::kOtherLineages}) {
+    const Report lie = VerifySample(SampleCooperative(fault, 5), 0);
+    INFO(static_cast<int>(fault) << "\n" << lie.ToText());
+    CHECK_FALSE(lie.ok());
+    CHECK_FALSE(Find(lie, "rounds")->ok());
+  }
+}
+
 TEST_CASE("A bundle of a log that was restarted openly verifies", "[verify]") {
   const SampleCooperative sample(Fault::kNone, 3, /*restarted=*/true);
   const Report report = VerifySample(sample);
@@ -316,6 +331,9 @@ TEST_CASE("Whatever an operator signs, a lie is found", "[verify]") {
       {Fault::kOtherBudget, "contents"},
       {Fault::kOtherKyc, "contents"},
       {Fault::kOtherParameter, "contents"},
+      {Fault::kOtherOwner, "contents"},
+      {Fault::kOtherLineages, "rounds"},
+      {Fault::kTwoOfALineage, "rounds"},
       {Fault::kRestartByStranger, "contents"},
       {Fault::kRestartOfNothing, "contents"},
       {Fault::kRestartOfAnother, "log-entries"},

@@ -63,6 +63,8 @@ SampleCooperative::SampleCooperative(Fault fault, int members, bool restarted,
       customer_key_(KeyOf("customer")),
       spec_(model) {
   origin_ = kOrigin;
+  if (fault >= Fault::kOwnersSecond && fault <= Fault::kOwnerOfNobody) members = 5;
+  of_five_ = members == 5;
   Found();
   std::vector<std::string> names = {"anna", "bela", "cleo"};
   for (int i = 3; i < members; ++i) names.push_back(absl::StrCat("member ", i));
@@ -72,6 +74,7 @@ SampleCooperative::SampleCooperative(Fault fault, int members, bool restarted,
                         KeyOf(absl::StrCat("agent of ", name)), {}, {}});
     Join(members_.back());
   }
+  time_us_ += 120'000'000;  // long enough that everybody knows who was attested
   MakeModel();
   if (restarted || fault >= Fault::kRestartByStranger) Restart();
   first_head_ = leaves_.size();
@@ -202,6 +205,28 @@ void SampleCooperative::Found() {
              .U64(tag::kAccountType, 4).Text(tag::kAsset, "token").I64(tag::kFloor, 0));
 }
 
+EventId SampleCooperative::Attest(const PrincipalId& principal, int level,
+                                  const std::string& owner) {
+  // A level of 0 is left out of what is signed.
+  const int64_t until = 2 * time_us_;
+  Json attestation = {{"principalId", principal.ToString()}, {"expiresUs", absl::StrCat(until)}};
+  if (level > 0) attestation["level"] = level;
+  const crypto::Digest id = crypto::Sha256(owner);
+  if (!owner.empty()) attestation["beneficialOwners"] = {id.ToString()};
+  EventId event;
+  crypto::EntryBuilder attested = Entry(kind::kKycAttested, &event);
+  attested.Subject(principal).AuthorisedBy(founded_).I64(tag::kExpiresUs, until)
+      .U64(tag::kKycLevel, level + (Is(Fault::kOtherKyc) ? 1 : 0))
+      .Document(Sign(founder_, "rochdale.governance.v1.KycAttestation", attestation.dump()));
+  if (Is(Fault::kOtherOwner)) {
+    attested.Bytes(tag::kOwners, crypto::Sha256("somebody").AsBytes());
+  } else if (!owner.empty()) {
+    attested.Bytes(tag::kOwners, id.AsBytes());
+  }
+  Append(attested);
+  return event;
+}
+
 void SampleCooperative::Join(Member& member) {
   crypto::EntryBuilder registered = Entry(kind::kPrincipalRegistered, &member.registered);
   Append(registered.Subject(member.principal)
@@ -209,18 +234,16 @@ void SampleCooperative::Join(Member& member) {
              .U64(tag::kPrincipalType, 1)
              .Document(Sign(member.key, "rochdale.governance.v1.PrincipalRegistration",
                             Json{{"name", member.name}}.dump(), /*publish=*/false)));
-  // A level of 0 is left out of what is signed.
-  const int64_t until = 2 * time_us_;
-  Json attestation = {{"principalId", member.principal.ToString()},
-                      {"expiresUs", absl::StrCat(until)}};
-  const int level = member.name == "bela" ? 0 : 1;
-  if (level > 0) attestation["level"] = level;
-  crypto::EntryBuilder attested = Entry(kind::kKycAttested, nullptr);
-  Append(attested.Subject(member.principal).AuthorisedBy(founded_)
-             .I64(tag::kExpiresUs, until)
-             .U64(tag::kKycLevel, level + (Is(Fault::kOtherKyc) ? 1 : 0))
-             .Document(Sign(founder_, "rochdale.governance.v1.KycAttestation",
-                            attestation.dump())));
+  // Some are attested twice: what counts is the last.
+  const bool fifth = of_five_ && member.name == "member 4";
+  if (fifth || member.name == "cleo") member.attested = Attest(member.principal, 1, "");
+  const bool owned = fifth || member.name == "anna";
+  if (!fifth || !Is(Fault::kAttestationHidden)) {
+    member.attested =
+        Attest(member.principal, member.name == "bela" ? 0 : 1, owned ? "x" : member.name);
+  } else {
+    Attest(member.principal, 1, "x");
+  }
   EventId agent, asked;
   crypto::EntryBuilder registered_agent = Entry(kind::kAgentRegistered, &agent);
   Append(registered_agent.Subject(member.agent).AuthorisedBy(member.registered)

@@ -55,6 +55,14 @@ enum class Fault {
   kOtherParameter,         // a first value that is not in the genesis
   kOtherVerdict,           // an A/B test is said to be won by the other one
   kLateStop,               // an A/B test went on after the look that ended it
+  kOtherLineages,          // the evidence has another number of lineages than the log
+  kTwoOfALineage,          // a copy of which the log says that it was admitted
+  // Of five members (the fifth is of the first's owner, and refused):
+  kOwnersSecond,           // the fifth is admitted, as a lineage of its own
+  kAttestationHidden,      // ... because its decision names an attestation without owners
+  kOwnersApart,            // refused, but counted as a lineage of its own
+  kOwnerOfNobody,          // the fourth is refused for an owner that it shares with nobody
+  kOtherOwner,             // the entry of an attestation has another owner than was signed
   // Of a log that was restarted:
   kRestartByStranger,      // a statement that the operator's signature is not under
   kRestartOfNothing,       // the checkpoint it shows is not beyond what was kept
@@ -66,7 +74,7 @@ enum class Fault {
 class SampleCooperative {
  public:
   // `restarted`: the log lost entries before the first round, and goes on under a new origin.
-  // `model` has 16 inputs and 4 classes.
+  // `model` has 16 inputs and 4 classes. With five members the fifth is of the first's owner.
   explicit SampleCooperative(
       Fault fault = Fault::kNone, int members = 3, bool restarted = false,
       const learning::ModelSpec& model = {learning::ModelKind::kMlp, {16, 8, 4}},
@@ -94,7 +102,7 @@ class SampleCooperative {
     AgentId agent;
     crypto::KeyPair key;
     crypto::KeyPair agent_key;
-    EventId registered, mandate;
+    EventId registered, mandate, attested;
     int64_t cumulative = 0;
   };
   struct Update {
@@ -128,8 +136,13 @@ class SampleCooperative {
   void MakeModel();
   void Restart();
   void RunRound(int64_t number);
+  // The entry of an attestation of level and owner (may be empty) that holds for long.
+  EventId Attest(const PrincipalId& principal, int level, const std::string& owner);
   Update Commit(int64_t number, size_t member, const RoundId& round);
-  void Decide(Update& update, const RoundId& round, bool refuse);
+  // Why the member's update is refused; empty where it is not.
+  std::string ReasonOf(int64_t number, size_t member) const;
+  void Decide(Update& update, const RoundId& round, const std::string& reason,
+              const UpdateId& lineage);
   learning::Aggregation AggregationOf(const std::vector<Update>& admitted);
   void Settle(int64_t number, const RoundId& round, const EventId& opened,
               const std::vector<Update>& admitted);
@@ -143,6 +156,7 @@ class SampleCooperative {
   void Seal();
 
   Fault fault_;
+  bool of_five_ = false;
   learning::AggregationRule rule_;
   crypto::KeyPair log_key_, founder_;
   CooperativeId cooperative_;
@@ -167,6 +181,7 @@ class SampleCooperative {
   std::vector<Credited> credits_;          // of the round before the next epoch
   std::vector<Credited> all_credits_;
   UpdateId credited_, refused_;
+  int64_t lineages_ = 0;                   // of the round before
   size_t first_head_ = 0;
 };
 

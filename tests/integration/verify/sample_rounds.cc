@@ -146,7 +146,17 @@ SampleCooperative::Update SampleCooperative::Commit(int64_t number, size_t membe
   return update;
 }
 
-void SampleCooperative::Decide(Update& update, const RoundId& round, bool refuse) {
+std::string SampleCooperative::ReasonOf(int64_t number, size_t member) const {
+  // The third copies in the first round.
+  if (number == 1 && member == 2) return "ORIGINALITY";
+  const bool second = Is(Fault::kOwnersSecond) || Is(Fault::kAttestationHidden);
+  if (of_five_ && member == 4 && !second) return "OWNER_HAS_UPDATE";
+  return member == 3 && Is(Fault::kOwnerOfNobody) ? "OWNER_HAS_UPDATE" : "";
+}
+
+void SampleCooperative::Decide(Update& update, const RoundId& round, const std::string& why,
+                               const UpdateId& lineage) {
+  const bool refuse = why == "ORIGINALITY";
   const crypto::Digest delta = crypto::Sha256(
       absl::StrCat("delta ", rounds_.size() + 1, " ", update.member));
   Json magnitude = FindingOf("floor.magnitude", "FLOOR", "MAGNITUDE", "ALLOW", "");
@@ -161,9 +171,12 @@ void SampleCooperative::Decide(Update& update, const RoundId& round, bool refuse
   for (const char* field : {"measured_commitment", "threshold_commitment"}) {
     own[field] = crypto::Sha256(field).ToString();
   }
-  const bool mild = refuse && Is(Fault::kMildVerdict);
-  const std::string verdict = refuse && !mild ? "DENY" : "ALLOW";
-  const std::string reason = refuse && !mild ? "ORIGINALITY" : "";
+  const bool of_owner = why == "OWNER_HAS_UPDATE";
+  const Json authority = FindingOf("floor.authority", "FLOOR", "AUTHORITY",
+                                   of_owner ? "DENY" : "ALLOW", of_owner ? why : "");
+  const bool mild = refuse && (Is(Fault::kMildVerdict) || Is(Fault::kTwoOfALineage));
+  const std::string reason = mild ? "" : why;
+  const std::string verdict = reason.empty() ? "ALLOW" : "DENY";
   const Json body = {
       {"format", 1}, {"update_id", update.id.ToString()}, {"round_id", round.ToString()},
       {"update_sha256", delta.ToString()},
@@ -172,12 +185,13 @@ void SampleCooperative::Decide(Update& update, const RoundId& round, bool refuse
       {"profile_version", 1}, {"evidence_sha256", crypto::Sha256("measures").ToString()},
       {"facts",
        {{"norm_squared", "4000000"}, {"median_squared", "1000000"}, {"elements", 172},
-        {"authority", ""}, {"clip_scale", 0.5}, {"clipped_norm", 0.123456789},
+        {"authority", of_owner ? why : ""}, {"clip_scale", 0.5}, {"clipped_norm", 0.123456789},
         {"directions", Json::array()},
         {"originality",
          {{"r1_micro", refuse ? 990'000 : 120'000}, {"ev_micro", 300'000},
           {"original", !refuse}}}}},
-      {"verdict", verdict}, {"reason", reason}, {"findings", {magnitude, originality, own}}};
+      {"verdict", verdict}, {"reason", reason},
+      {"findings", {magnitude, authority, originality, own}}};
   files_[absl::StrCat("decisions/", update.id.ToString(), ".json")] = body.dump();
   crypto::EntryBuilder made = Entry(kind::kDecisionMade, &update.decided);
   made.Cooperative(cooperative_).Subject(update.id).AuthorisedBy(update.committed)
@@ -185,7 +199,8 @@ void SampleCooperative::Decide(Update& update, const RoundId& round, bool refuse
       .U64(tag::kVerdict, verdict == "DENY" ? 5 : 1).U64(tag::kRulesVersion, 1)
       .Digest(tag::kEffectiveDigest, crypto::Sha256(update.blob));
   if (!reason.empty()) made.Text(tag::kReason, reason);
-  Append(made);
+  Append(made.Id(tag::kLineage, lineage)
+             .Id(tag::kAttestation, members_[update.member].attested));
 }
 
 void SampleCooperative::RunRound(int64_t number) {
@@ -202,12 +217,20 @@ void SampleCooperative::RunRound(int64_t number) {
              .Document(Sign(Is(Fault::kStrangersPlan) ? customer_key_ : founder_,
                             "rochdale.attribution.v1.TrainingPlan", ForCooperative())));
   std::vector<Update> admitted;
+  UpdateId first;
+  lineages_ = 0;
   for (size_t member = 0; member < members_.size(); ++member) {
     Update update = Commit(number, member, round);
-    // The third copies in the first round, and is refused.
-    const bool refuse = number == 1 && member == 2;
-    Decide(update, round, refuse);
-    if (refuse) refused_ = update.id;
+    const std::string why = ReasonOf(number, member);
+    const bool refuse = !why.empty();
+    // A copy, and an owner's second, count with the first; where lineages have weights, the copy
+    // was one of an earlier round and is for itself.
+    const bool apart = Is(Fault::kOwnersApart) || (member == 3 && refuse);
+    const bool with_first = refuse && !apart && !(member == 2 && learning::IsWeighted(rule_));
+    if (!with_first) ++lineages_;
+    Decide(update, round, why, with_first ? first : update.id);
+    if (member == 0) first = update.id;
+    if (member == 2 && refuse) refused_ = update.id;
     if (!refuse) admitted.push_back(update);
     if (refuse && (Is(Fault::kRefusedIsApplied) || Is(Fault::kRefusedIsCredited))) {
       const bool credit = Is(Fault::kRefusedIsCredited);
@@ -248,7 +271,7 @@ learning::Aggregation SampleCooperative::AggregationOf(const std::vector<Update>
     }
     sizes.push_back(size);
   }
-  sizes.push_back(1'000);  // the refused one's
+  if (lineages_ > static_cast<int64_t>(admitted.size())) sizes.push_back(1'000);  // refused
   aggregation.shares = learning::WeightShares(rule_, sizes);
   aggregation.shares.resize(admitted.size());
   if (Is(Fault::kOtherShare)) aggregation.shares[0] -= aggregation.shares[0] / 10;
@@ -264,8 +287,7 @@ void SampleCooperative::Settle(int64_t number, const RoundId& round, const Event
   evidence.model = spec_;
   evidence.base = crypto::Sha256(attribution::SerializeCheckpoint(base_, spec_));
   evidence.best = best_;
-  // With weights there is one more lineage, which was refused and has a share.
-  evidence.lineages = static_cast<int64_t>(admitted.size()) + learning::IsWeighted(rule_);
+  evidence.lineages = lineages_ + Is(Fault::kOtherLineages);
   evidence.seed = crypto::Sha256(absl::StrCat("seed ", number));
   evidence.seed_sha256 = crypto::Sha256(evidence.seed.AsBytes());
   evidence.pool = pool_digest_;

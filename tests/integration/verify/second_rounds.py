@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
+import second_lineages
 import second_models
 from second_basics import need, parse, root, sha, uuid_raw, uuid_text
 
@@ -397,6 +398,7 @@ def check_rounds(bundle, log):
         opened = log.only(303, uuid_raw(name))
         need(sha(bytes.fromhex(evidence["seed"])) == opened.fields[60], f"{name}: seed")
         check_draw(evidence, rounds, log)
+        second_lineages.check(evidence, uuid_raw(name), log)
         check_weights(evidence, rounds, log, lambda update: sample_count(bundle, log, update))
         wanted = [evidence["base_sha256"], evidence["best_sha256"], evidence["rows_sha256"]]
         wanted += [u["effective_sha256"] for u in evidence["updates"]]

@@ -178,11 +178,11 @@ def sample(program):
         said = verify(bundle, key)
         print(said)
         need(EVERYTHING in said, "something was not looked at")
-        variants = [(12, "mean")]  # Shapley is sampled
+        variants = [(12, "mean"), (5, "mean")]  # Shapley is sampled; two are of one owner
         variants += [(6, rule) for rule in ("sample_weighted", "credit_weighted", "trimmed_mean",
                                             "median", "multi_krum")]
         for members, rule in variants:
-            variant = Path(folder) / rule
+            variant = Path(folder) / f"{members} {rule}"
             variant.mkdir()
             key_of_it = subprocess.run([program, variant, "0", str(members), rule], check=True,
                                        capture_output=True, text=True).stdout.strip()

@@ -20,6 +20,8 @@ int main(int argc, char** argv) {
           Fault::kPaidNothing, Fault::kCreditCountedTwice, Fault::kOverdraft, Fault::kNotSettled,
           Fault::kWrongCreditFile, Fault::kForgedHead, Fault::kOtherOrder,
           Fault::kOtherVerdict, Fault::kLateStop,
+          Fault::kOtherLineages, Fault::kTwoOfALineage, Fault::kOwnersSecond,
+          Fault::kAttestationHidden, Fault::kOwnersApart, Fault::kOwnerOfNobody,
           Fault::kRestartByStranger, Fault::kRestartOfNothing, Fault::kRestartOfAnother,
           Fault::kRestartToldOtherwise}) {
       std::printf("%d\n", static_cast<int>(fault));

@@ -198,6 +198,17 @@ std::vector<Delta> OfOrders(const Sight& sight, int agents) {
   return deltas;
 }
 
+// The same by principals of which it is attested that they are one person's.
+MakeAttacker Attested(const MakeAttacker& make) {
+  return [make]() -> Attacker {
+    return [attacker = make()](const Sight& sight) {
+      std::vector<Submission> submissions = attacker(sight);
+      for (Submission& one : submissions) one.owner = kAttacker;
+      return submissions;
+    };
+  };
+}
+
 }  // namespace
 
 Delta Sight::TrainOn(const learning::Dataset& rows, uint64_t stream) const {
@@ -224,16 +235,24 @@ std::vector<Attack> AllAttacks() {
   add_churn("churn x10", 10, false);
   add_churn("churn x1", 1, false);
   add_churn("churn x1 with a confederate", 1, true);
-  // All but those "of one principal" are identities that nothing in the registry ties together.
+  // All but those "of one principal" are identities that nothing in the registry ties together,
+  // unless it says that owners are attested.
+  const auto add_colluding = [&](const std::string& name, const MakeAttacker& attacker) {
+    add(absl::StrCat(name, ", owners hidden"), attacker);
+    add(absl::StrCat(name, ", owners attested"), Attested(attacker)).hardened_only = true;
+  };
   for (const int copies : {1, 3, 10}) add(absl::StrCat(copies, " copies"), Copies(copies, 0));
-  for (const double noise : {0.2, 0.5, 1.0}) {
-    add(absl::StrCat("3 near-copies, noise ", noise), Copies(3, noise));
+  add("3 near-copies, noise 0.2", Copies(3, 0.2));
+  for (const double noise : {0.5, 1.0}) {
+    add_colluding(absl::StrCat("3 near-copies, noise ", noise), Copies(3, noise));
   }
   add("mixture of others", Mixtures(1, 0));
   add("3 mixtures of others, noise 0.2", Mixtures(3, 0.2));
   add("split into 3 of one principal", Split(3, true));
-  add("split into 3", Split(3, false));
-  add("split into 10", Split(10, false));
+  add_colluding("split into 3", Split(3, false));
+  add_colluding("split into 10", Split(10, false));
+  Attack& together = add("split into 10, the unattested together", Split(10, false));
+  together.unattested_together = together.hardened_only = true;
   add("norm x3", Inflate(3));
   add("norm x10", Inflate(10));
   for (const int identities : {1, 3}) {
@@ -253,12 +272,12 @@ std::vector<Attack> AllAttacks() {
   add("3 agents of one principal, orders", Always([](const Sight& sight) {
         return OnePrincipal(OfOrders(sight, 3));
       }));
-  add("3 colluding principals, parts", Always([](const Sight& sight) {
-        return Identities(OfParts(sight, 3));
-      }));
-  add("3 colluding principals, orders", Always([](const Sight& sight) {
-        return Identities(OfOrders(sight, 3));
-      }));
+  add_colluding("3 principals, parts of the rows", Always([](const Sight& sight) {
+                  return Identities(OfParts(sight, 3));
+                }));
+  add_colluding("3 principals, orders of the rows", Always([](const Sight& sight) {
+                  return Identities(OfOrders(sight, 3));
+                }));
   return all;
 }
 

@@ -49,6 +49,10 @@ struct Attack {
   bool against_honest_agent = false;
   // Outside of what the targets are about: printed to be known.
   bool without_target = false;
+  // Whoever has no attested owner counts as one lineage; the honest have one each.
+  bool unattested_together = false;
+  // What is different from another attack is nothing to the seed's formulas.
+  bool hardened_only = false;
 };
 
 // One honest agent with all of the attacker's rows; `with_spare`: and the spare ones.

@@ -89,6 +89,11 @@ Rules LiteralRules(int64_t rows_per_round) {
   return rules;
 }
 
+Rules WithUnattestedTogether(Rules rules) {
+  Set(rules.parameters, "lineage.unattested", "together");
+  return rules;
+}
+
 struct Cooperative::Screening {
   PlayedRound played;
   std::vector<size_t> contributors;  // positions in played.fates
@@ -125,6 +130,7 @@ absl::StatusOr<Cooperative::Screening> Cooperative::Screen(
   input.manifest = manifest.CanonicalText();
   input.floor = floor_;
   input.clip_micro = rules_.parameters.Micro("clip.norm_factor_micro");
+  input.unattested_together = rules_.parameters.Text("lineage.unattested") == "together";
   input.originality = {rules_.parameters.Micro("originality.r1_max_micro"),
                        rules_.parameters.Micro("originality.ev_max_micro")};
   const size_t back = rules_.parameters.Int("originality.rounds_back");
@@ -159,6 +165,10 @@ absl::StatusOr<Cooperative::Screening> Cooperative::Screen(
     update.profile_version = 1;
     input.received.push_back(update);
     input.authority.push_back(absl::OkStatus());
+    input.ownership.emplace_back();
+    if (submission.owner && !rules_.literal) {
+      input.ownership.back().owners = {crypto::Sha256(absl::StrCat("owner ", *submission.owner))};
+    }
     filter::RuleSet profile;
     profile.scope = filter::Scope::kPrincipal;
     input.profiles.push_back(profile);

@@ -40,9 +40,13 @@ Rules HardenedRules(int64_t rows_per_round);
 // The seed's formulas as they stand: solo credit, and a filter that neither compares nor clips.
 Rules LiteralRules(int64_t rows_per_round);
 
+// All principals without an attested owner are one lineage.
+Rules WithUnattestedTogether(Rules rules);
+
 struct Submission {
   int principal = 0;
   Delta delta;
+  std::optional<int> owner = std::nullopt;  // as attested
 };
 
 // What became of one submission.

@@ -32,7 +32,7 @@ absl::StatusOr<History> PlayHistory(const World& world, const Rules& rules,
       const uint64_t seed = (world.seed * 1'000 + i) * 1'000 + round;
       honest.push_back(
           Train(world.spec, cooperative.base(), *shards[i], world.training, round, seed));
-      submissions.push_back({static_cast<int>(i), honest.back()});
+      submissions.push_back({static_cast<int>(i), honest.back(), static_cast<int>(i)});
     }
     if (attacker != nullptr) {
       const Sight sight{world.spec, cooperative.base(), round,

@@ -32,7 +32,8 @@ struct History {
   double AttackerShare() const { return ShareOf(kAttacker, kAttacker + 1'000); }
 };
 
-// Agents with these shards commit first, in this order, as principals 0, 1, ...; then the attacker
+// Agents with these shards commit first, in this order, as principals 0, 1, ..., each with an
+// attested owner of its own; then the attacker
 // (may be null), whose rows are world.dealt.shards.back().
 absl::StatusOr<History> PlayHistory(const World& world, const Rules& rules,
                                     const std::vector<const learning::Dataset*>& shards,

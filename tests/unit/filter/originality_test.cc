@@ -180,6 +180,26 @@ TEST_CASE("A copy of a recent round is found, and does not count against its ori
   CHECK_FALSE(round.Judge()[6].original);
 }
 
+TEST_CASE("Whoever an owner's earliest is tied to, the later ones follow",
+          "[filter][originality]") {
+  Makers make(5, 0.3);
+  Round round;
+  for (uint8_t i = 1; i <= 4; ++i) round.Add(i, make.Honest());
+  round.Add(5, round.updates[1]);  // a copy of 2, and the earliest of an owner
+  round.Add(5, make.Honest());     // the owner's later one
+  round.entries[5].stands_for = 4;
+  const auto results = round.Judge();
+  CHECK_FALSE(results[4].original);
+  CHECK(results[5].original);
+  CHECK(results[4].lineage == Named(2));
+  CHECK(results[5].lineage == Named(2));
+  CHECK(CountLineages(round.entries, results) == 4);
+  for (const size_t wrong : {5, 6}) {  // itself; none
+    round.entries[5].stands_for = wrong;
+    CHECK_FALSE(Originality(round.entries, round.Gram(), {}).ok());
+  }
+}
+
 TEST_CASE("Nobody is compared with the own lineage", "[filter][originality]") {
   Makers make(15, 0.4);
   Round round;

@@ -63,7 +63,7 @@ struct ScreeningFixture {
   }
   // An update of principal `number`, committed after those before.
   void Receive(uint8_t number, const std::vector<float>& values,
-               absl::Status authority = absl::OkStatus()) {
+               absl::Status authority = absl::OkStatus(), std::vector<std::string> owners = {}) {
     Update update;
     update.id = UpdateId{IdOf(1, number)};
     update.round = RoundId{IdOf(3, 1)};
@@ -74,6 +74,11 @@ struct ScreeningFixture {
     update.profile_version = 1;
     input.received.push_back(update);
     input.authority.push_back(std::move(authority));
+    input.ownership.emplace_back();
+    for (const std::string& owner : owners) {
+      input.ownership.back().owners.push_back(crypto::Sha256(owner));
+      input.ownership.back().attestation = EventId{IdOf(5, number)};
+    }
     RuleSet profile;
     profile.scope = Scope::kPrincipal;
     input.profiles.push_back(profile);

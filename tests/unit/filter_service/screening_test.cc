@@ -116,8 +116,7 @@ TEST_CASE("a copy is found, tied to its original and counted with it", "[filter]
 
   // The next round: a copy of an earlier round's update, by who copied before, is one still.
   ScreeningFixture next;
-  next.input.recent = f.input.received;
-  next.input.recent[1].lineage_principal = f.input.received[1].principal;
+  for (const Screened& screened : out.updates) next.input.recent.push_back(screened.update);
   for (const auto& values : honest) next.Put(values);
   next.Put(copy);
   std::vector<float> fresh(kSize);
@@ -127,6 +126,91 @@ TEST_CASE("a copy is found, tied to its original and counted with it", "[filter]
   const ScreeningOutput later = next.Run();
   CHECK(later.updates[0].denied);
   CHECK_FALSE(later.updates[1].denied);
+}
+
+std::vector<float> Random(std::mt19937& random) {
+  std::normal_distribution<float> normal(0, 0.05f);
+  std::vector<float> values(kSize);
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+TEST_CASE("of one owner the earliest commitment counts, the others are refused", "[filter]") {
+  ScreeningFixture f;
+  std::mt19937 random(11);
+  f.Receive(1, Random(random), absl::OkStatus(), {"x"});
+  f.Receive(2, Random(random), absl::OkStatus(), {"y"});
+  f.Receive(3, Random(random), absl::OkStatus(), {"x", "z"});
+  f.Receive(4, Random(random), absl::OkStatus(), {"z"});  // of one with 1 through 3
+  f.Receive(5, Random(random));
+  f.Receive(6, Random(random));
+  const std::vector<int> apart = {0, 1, 0, 0, 4, 5}, together = {0, 1, 0, 0, 4, 4};
+  for (const bool joined : {false, true}) {
+    f.input.unattested_together = joined;
+    const std::vector<int>& first = joined ? together : apart;
+    const ScreeningOutput out = f.Run();
+    CHECK(out.lineages == (joined ? 3 : 4));
+    const auto decided = DecideAll(f.ToDecide(out)).value();
+    for (int i = 0; i < 6; ++i) {
+      CAPTURE(joined, i);
+      CHECK(out.updates[i].denied == (first[i] != i));
+      CHECK(out.updates[i].update.lineage == f.input.received[first[i]].id);
+      CHECK(decided[i].reason == (first[i] == i ? "" : "OWNER_HAS_UPDATE"));
+      CHECK(OwnershipFromJson(out.updates[i].update.facts)->owners ==
+            f.input.ownership[i].owners);
+      CHECK(OwnershipFromJson(out.updates[i].update.facts)->attestation ==
+            f.input.ownership[i].attestation);
+    }
+  }
+}
+
+TEST_CASE("what an owner's earliest update comes to changes nothing for the later ones",
+          "[filter]") {
+  ScreeningFixture f;
+  std::mt19937 random(12);
+  f.Receive(1, Random(random));
+  f.Receive(2, Random(random));
+  const std::vector<float> copied = Random(random);
+  f.Receive(3, copied);
+  f.Receive(4, copied, absl::OkStatus(), {"x"});  // a copy, which stands for its owner
+  f.Receive(5, Random(random), absl::OkStatus(), {"x"});
+  f.Receive(6, Random(random), Error("MANDATE_EXPIRED", "no more"), {"y"});
+  f.Receive(7, Random(random), absl::OkStatus(), {"y"});  // the one before takes no part
+  const ScreeningOutput out = f.Run();
+  const auto decided = DecideAll(f.ToDecide(out)).value();
+  CHECK(out.lineages == 4);
+  CHECK(decided[3].reason == "ORIGINALITY");
+  CHECK(decided[4].reason == "OWNER_HAS_UPDATE");
+  CHECK(out.updates[4].update.lineage == f.input.received[2].id);
+  CHECK(decided[2].state == UpdateState::kAdmitted);  // who was copied loses nothing
+  CHECK(decided[5].reason == "MANDATE_EXPIRED");
+  CHECK(decided[6].state == UpdateState::kAdmitted);
+}
+
+TEST_CASE("an owner's principals are not compared with each other, in later rounds, too",
+          "[filter]") {
+  ScreeningFixture before;
+  std::mt19937 random(13);
+  const std::vector<float> own = Random(random);
+  before.Receive(1, own, absl::OkStatus(), {"x"});
+  before.Receive(2, Random(random), absl::OkStatus(), {"y"});
+  before.Receive(3, own, absl::OkStatus(), {"v"});  // copies the first
+  const ScreeningOutput then = before.Run();
+  CHECK(then.lineages == 2);
+  ScreeningFixture now;
+  for (const Screened& screened : then.updates) {
+    now.input.recent.push_back(screened.update);
+  }
+  for (const Update& update : before.input.received) {
+    CHECK(now.store->Put(before.store->Get(update.digest)->text()).ok());
+  }
+  now.Receive(4, own, absl::OkStatus(), {"x"});   // of the owner of 1: its own work again
+  now.Receive(5, Random(random), absl::OkStatus(), {"w"});
+  const ScreeningOutput out = now.Run();
+  CHECK_FALSE(out.updates[0].denied);
+  CHECK_FALSE(out.updates[1].denied);
+  now.input.ownership[0].owners = {crypto::Sha256("u")};  // of nobody before: a copy
+  CHECK(now.Run().updates[0].denied);
 }
 
 TEST_CASE("who may not submit takes no part in medians and counts", "[filter]") {
@@ -151,6 +235,15 @@ TEST_CASE("who may not submit takes no part in medians and counts", "[filter]") 
   CHECK(decided[1].reason == "MANDATE_EXPIRED");
   CHECK(decided[3].reason == "AGENT_PAUSED");
   CHECK(decided[0].reason == "RULE_ERROR");  // nothing was measured for it
+}
+
+TEST_CASE("stored ownership that does not parse is said to be so", "[filter]") {
+  CHECK(OwnershipFromJson("{}")->owners.empty());
+  for (const char* text : {"", "[]", "{\"owners\":[1]}", "{\"owners\":[\"ab\"]}",
+                           "{\"attestation\":\"?\"}"}) {
+    CAPTURE(text);
+    CHECK_FALSE(OwnershipFromJson(text).ok());
+  }
 }
 
 TEST_CASE("rounds without updates, and updates without length", "[filter]") {

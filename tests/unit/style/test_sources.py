@@ -32,7 +32,7 @@ STANDALONE = "services/standalone"
 VERIFY = "services/verify"
 REPEATED = {"services/attribution/comparison_evidence.h", "services/attribution/evidence.h",
             "services/filter/clipping.h", "services/filter/composition.h",
-            "services/filter/direction.h"}
+            "services/filter/direction.h", "services/filter/ownership.h"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]', re.MULTILINE)
 TORCH = re.compile(r"^(torch|ATen|c10|caffe2)/")
