@@ -180,12 +180,17 @@ class Task:
         return tensors.in_framework(self.base, framework)
 
     async def submit(self, state=None, *, delta=None, sample_count: int = 1, progress=None,
-                     reveal: bool = True, timeout: float = rounds.WAIT_SECONDS) -> "Update":
+                     reveal: bool = True, hold_back: bool = False,
+                     timeout: float = rounds.WAIT_SECONDS) -> "Update":
+        if hold_back and not reveal:
+            raise ValueError("what is held back is uploaded to be revealed: reveal=True")
         client = self.cooperative.client
         submission = rounds.make_submission(client.key, client.agent_id, self.round, self.base,
                                             state, delta, sample_count)
         update = Update(client, await self._commit(client, submission))
         self.cooperative.submitted_round = max(self.cooperative.submitted_round, self.number)
+        if hold_back and await update.wait_for_reveal(timeout) == "done":
+            return update
         await client.upload("filter", "update", submission.blob, progress)
         return await update.reveal(timeout) if reveal else update
 
@@ -230,16 +235,18 @@ class Update:
         return (await self._client.call("attribution", "GetRound", request)).round
 
     async def reveal(self, timeout: float = rounds.WAIT_SECONDS) -> "Update":
+        if await self.wait_for_reveal(timeout) == "reveal":
+            self.proto = (await self._client.call(
+                "filter", "RevealUpdate",
+                rounds.reveal_request(self._client.key, self.id))).update
+        return self
+
+    async def wait_for_reveal(self, timeout: float = rounds.WAIT_SECONDS) -> str:
         poll = rounds.Poll(timeout)
         while True:
             step = rounds.check_reveal(await self._round_now(), (await self.refresh()).proto)
-            if step == "done":
-                return self
-            if step == "reveal":
-                self.proto = (await self._client.call(
-                    "filter", "RevealUpdate",
-                    rounds.reveal_request(self._client.key, self.id))).update
-                return self
+            if step != "wait":
+                return step
             await self._pause(poll, timeout)
 
     async def wait(self, until: str = "final", timeout: float = rounds.WAIT_SECONDS) -> "Update":

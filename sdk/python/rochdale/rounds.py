@@ -182,7 +182,8 @@ class Task:
         return None if submission is None else self._submit(submission, **options)
 
     def submit(self, state=None, *, delta=None, sample_count: int = 1, progress=None,
-               reveal: bool = True, timeout: float = WAIT_SECONDS) -> "Update":
+               reveal: bool = True, hold_back: bool = False,
+               timeout: float = WAIT_SECONDS) -> "Update":
         """Commits to what training changed, uploads it, waits until the round is revealed, reveals.
 
         state         parameters after training: a state dict of PyTorch, or arrays by name
@@ -190,19 +191,24 @@ class Task:
         sample_count  number of training samples behind it
         progress      called with (bytes done, bytes in all) while uploading
         reveal        False: return after commitment and upload; call update.reveal() later
+        hold_back     upload only once commitments are closed, so that nobody, the operator
+                      included, can commit to something made of it; the upload then has to fit
+                      into the time for reveals. Needs reveal=True
 
         What a state_dir holds for this round, from before a restart, goes instead of `state`.
         """
         submission = self._journal().load()
         if submission is None:
             submission = self.prepare(state, delta=delta, sample_count=sample_count)
-        return self._submit(submission, progress, reveal, timeout)
+        return self._submit(submission, progress, reveal, hold_back, timeout)
 
     def _journal(self) -> Journal:
         return Journal(self._client.state_dir, self._client.agent_id, self.round.round_id)
 
     def _submit(self, submission: Submission, progress=None, reveal: bool = True,
-                timeout: float = WAIT_SECONDS) -> "Update":
+                hold_back: bool = False, timeout: float = WAIT_SECONDS) -> "Update":
+        if hold_back and not reveal:
+            raise ValueError("what is held back is uploaded to be revealed: reveal=True")
         client = self._client
         self._journal().save(submission)
         try:
@@ -212,6 +218,9 @@ class Task:
                 self._journal().forget()
             raise
         self.cooperative.submitted_round = max(self.cooperative.submitted_round, self.number)
+        if hold_back and update.wait_for_reveal(timeout) == "done":
+            self._journal().forget()
+            return update
         uploads.upload(client.transport, "filter", client.key, "update", submission.blob, progress)
         if reveal:
             update.reveal(timeout)
@@ -271,16 +280,23 @@ class Update:
 
     def reveal(self, timeout: float = WAIT_SECONDS) -> "Update":
         """Waits for the round's REVEAL and reveals. Repeating it is harmless."""
+        self._wait_for_reveal(timeout, lambda: self._client.transport.call(
+            "filter", "RevealUpdate", reveal_request(self._client.key, self.id)).update)
+        return self
+
+    def wait_for_reveal(self, timeout: float = WAIT_SECONDS) -> str:
+        """Waits for the round's REVEAL: "reveal", or "done" where it was revealed before."""
+        return self._wait_for_reveal(timeout, lambda: self.proto)
+
+    def _wait_for_reveal(self, timeout: float, then) -> str:
         poll = Poll(timeout)
         while True:
             try:
                 step = check_reveal(self._round_now(), self.refresh().proto)
-                if step == "done":
-                    return self
                 if step == "reveal":
-                    self.proto = self._client.transport.call(
-                        "filter", "RevealUpdate", reveal_request(self._client.key, self.id)).update
-                    return self
+                    self.proto = then()
+                if step != "wait":
+                    return step
             except errors.Unavailable:
                 pass  # the server is being restarted
             pause = poll.next_pause()

@@ -58,8 +58,8 @@ void MeasureAttacks(const Setting& setting, Figures& figures) {
   std::vector<World> worlds;
   std::vector<Case> cases;
   for (const uint64_t seed : setting.seeds) worlds.push_back(MakeWorld(setting, seed, {}));
-  for (size_t seed = 0; seed < setting.seeds.size(); ++seed) {
-    for (const int preset : {1, 0}) {  // what is judged first
+  for (const int preset : {1, 0}) {  // what is judged first
+    for (size_t seed = 0; seed < setting.seeds.size(); ++seed) {
       for (const bool with_spare : {false, true}) cases.push_back({seed, preset, -1, with_spare});
       for (size_t a = 0; a < attacks.size(); ++a) {
         if (preset == 0 && attacks[a].hardened_only) continue;
