@@ -35,7 +35,8 @@ constexpr const char* kMembers[] = {
     "distribution_index", "cumulative_microtokens"};
 constexpr const char* kLineMembers[] = {
     "round_number", "update_id",      "outcome",        "reason", "credit_nanonats",
-    "estimate_nanonats", "standard_error_nanonats", "credit_entry", "decision_entry"};
+    "estimate_nanonats", "standard_error_nanonats", "credit_entry", "decision_entry",
+    "tolerance_nanonats", "deadband_nanonats"};
 
 template <typename Names>
 absl::Status CheckNames(const nlohmann::json& message, const Names& names) {
@@ -84,8 +85,25 @@ absl::Status CheckOutcome(const Log& log, const Uuid& update, const nlohmann::js
   return ProtoText(line, "reason") == reason ? absl::OkStatus() : Differs("reason");
 }
 
-absl::Status CheckLine(const Log& log, const IssuedStatement& issued, const nlohmann::json& line,
-                       std::vector<EventId>& credits) {
+// How far the credit of a line may be off: 0 where the round's model is exact, or without a credit.
+absl::Status CheckPrecision(const Rounds& rounds, const Entry& committed, bool credited,
+                            const nlohmann::json& line) {
+  int64_t tolerance = 0, deadband = 0;
+  if (credited) {
+    const auto round = rounds.find(RoundId{committed.IdAt(tag::kRound).value_or(Uuid{})});
+    if (round == rounds.end()) return absl::OkStatus();  // check "rounds" says so
+    if (const learning::ModelSpec& model = round->second.model; !model.exact()) {
+      tolerance = model.torchscript.tolerance_nanonats;
+      deadband = model.torchscript.deadband_nanonats;
+    }
+  }
+  if (ProtoInt(line, "tolerance_nanonats") != tolerance) return Differs("tolerance_nanonats");
+  return ProtoInt(line, "deadband_nanonats") == deadband ? absl::OkStatus()
+                                                         : Differs("deadband_nanonats");
+}
+
+absl::Status CheckLine(const Log& log, const Rounds& rounds, const IssuedStatement& issued,
+                       const nlohmann::json& line, std::vector<EventId>& credits) {
   RETURN_IF_ERROR(CheckNames(line, kLineMembers));
   for (const char* reference : {"credit_entry", "decision_entry"}) {
     RETURN_IF_ERROR(CheckNames(ProtoMessage(line, reference), kReferenceMembers));
@@ -108,6 +126,7 @@ absl::Status CheckLine(const Log& log, const IssuedStatement& issued, const nloh
     return Differs("decision_entry");
   }
   const std::string credited = EventText(line, "credit_entry");
+  RETURN_IF_ERROR(CheckPrecision(rounds, *committed, !credited.empty(), line));
   const Entry* credit = log.Only(kind::kCreditAssigned, update.value);
   if (credited.empty()) {
     if (credit != nullptr || ProtoInt(line, "credit_nanonats") != 0) return Differs("credit_entry");
@@ -148,7 +167,7 @@ absl::Status CheckProof(const ClosedEpoch& epoch, const IssuedStatement& issued,
 }
 
 absl::Status CheckStatement(const Bundle& bundle, const Log& log, const Epochs& epochs,
-                            const std::string& name) {
+                            const Rounds& rounds, const std::string& name) {
   ASSIGN_OR_RETURN(const std::string bytes,
                    bundle.Read(absl::StrCat("statements/", name), kJsonBytesMax));
   ASSIGN_OR_RETURN(const nlohmann::json statement, ParseCanonicalObject(bytes));
@@ -190,7 +209,7 @@ absl::Status CheckStatement(const Bundle& bundle, const Log& log, const Epochs& 
   }
   std::vector<EventId> credits;
   for (const nlohmann::json& line : ProtoList(statement, "lines")) {
-    RETURN_IF_ERROR(CheckLine(log, *issued, line, credits));
+    RETURN_IF_ERROR(CheckLine(log, rounds, *issued, line, credits));
   }
   if (credits != issued->credits) return Differs("the credits of its lines");
   return CheckProof(epoch->second, *issued, statement);
@@ -198,11 +217,12 @@ absl::Status CheckStatement(const Bundle& bundle, const Log& log, const Epochs& 
 
 }  // namespace
 
-void CheckStatements(const Bundle& bundle, const Log& log, const Epochs& epochs, Report& report) {
+void CheckStatements(const Bundle& bundle, const Log& log, const Epochs& epochs,
+                     const Rounds& rounds, Report& report) {
   Check& check = report.Begin("statements");
   const std::vector<std::string> names = bundle.NamesIn("statements");
   for (const std::string& name : names) {
-    check.Need(CheckStatement(bundle, log, epochs, name), absl::StrCat("statements/", name));
+    check.Need(CheckStatement(bundle, log, epochs, rounds, name), absl::StrCat("statements/", name));
   }
   check.Say(absl::StrCat(names.size(), " statements agree with the log"));
 }

@@ -19,21 +19,22 @@
 namespace rochdale::verify {
 namespace {
 
-void CheckCreditPart(const Request& request, const Bundle& bundle, const Log& log,
-                     const Documents& documents, const CooperativeId& cooperative,
-                     Report& report) {
-  const Rounds rounds = CheckRounds(bundle, log, documents, cooperative, report);
+Rounds CheckCreditPart(const Request& request, const Bundle& bundle, const Log& log,
+                       const Documents& documents, const CooperativeId& cooperative,
+                       Report& report) {
+  Rounds rounds = CheckRounds(bundle, log, documents, cooperative, report);
   CheckCredits(bundle, log, cooperative, rounds, report);
   CheckRecomputation(bundle, rounds, request.recomputed_rounds, request.update,
                      request.run_modules, report);
   CheckComparisons(bundle, log, cooperative, rounds, report);
+  return rounds;
 }
 
 replay::Books CheckMoneyPart(const Bundle& bundle, const Log& log, const Documents& documents,
-                             Report& report) {
+                             const Rounds& rounds, Report& report) {
   replay::Books books = CheckTransfers(log, documents, report);
   const Epochs epochs = CheckEpochs(log, documents, report);
-  CheckStatements(bundle, log, epochs, report);
+  CheckStatements(bundle, log, epochs, rounds, report);
   return books;
 }
 
@@ -108,11 +109,12 @@ Report Verify(const Request& request, replay::Books* books) {
     CheckDecisions(*bundle, *log, cooperative, request.update, report);
     CheckRefusals(*log, report);
   }
+  Rounds rounds;
   if (part == Part::kBundle || part == Part::kCredit) {
-    CheckCreditPart(request, *bundle, *log, documents, cooperative, report);
+    rounds = CheckCreditPart(request, *bundle, *log, documents, cooperative, report);
   }
   if (part == Part::kBundle || part == Part::kReplay) {
-    replay::Books found = whole ? CheckMoneyPart(*bundle, *log, documents, report)
+    replay::Books found = whole ? CheckMoneyPart(*bundle, *log, documents, rounds, report)
                                 : CheckTransfers(*log, documents, report);
     if (!request.tables.empty()) CheckTables(*log, request.tables, report);
     if (books != nullptr) *books = std::move(found);

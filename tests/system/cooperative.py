@@ -19,7 +19,7 @@ import uuid
 import numpy as np
 
 import rochdale
-from rochdale import admin, protos, rounds
+from rochdale import admin, modules, protos, rounds
 from rochdale.keys import KeyPair
 from standalone import Server
 
@@ -121,15 +121,16 @@ class World:
     parameters  on top of PARAMETERS
     floor       rules on top of FLOOR
     funder      the world of this server that created the token supply, where this one comes later
+    module      the bytes of a TorchScript module, the model instead of the built-in one
     """
 
     def __init__(self, server: Server, seed: int = 1, members: int = MEMBERS, copier: bool = False,
-                 parameters=None, floor=(), funder: "World | None" = None):
+                 parameters=None, floor=(), funder: "World | None" = None, module: bytes = b""):
         self.server, self.seed, self.slug = server, seed, f"coop-{seed}"
         self.parameters = {**PARAMETERS, **(parameters or {})}
         self.floor = [*FLOOR, *floor]
         self.cooperative_id, self.pool_id = self.id("cooperative"), self.id("pool")
-        self.problem, self._funder = Problem(seed), funder
+        self.problem, self._funder, self._module = Problem(seed), funder, module
         self.founder_key, self.founder_id = self.key("founder"), self.id("founder")
         self.members = [self._member(i) for i in range(members)]
         if copier:
@@ -204,12 +205,20 @@ class World:
             "Test cooperative", self.slug, cooperative_id=self.cooperative_id,
             parameters=self.parameters, floor=self.floor, pools=pools)
         self.attest(self.founder_id, 3)  # it pays out of what the genesis gave it
-        self.founder.admin.create_model(LAYERS, init_seed=self.seed)
+        self._create_model(self.founder.admin)
         self.founder.admin.seal_validation_pool(*self.problem.rows(600, 1))
         self.founder.admin.create_pool(pool_id=self.pool_id)
         for member in self.members:
             self.join(member)
         return self
+
+    def _create_model(self, acts) -> None:
+        if not self._module:
+            acts.create_model(LAYERS, init_seed=self.seed)
+            return
+        acts.register_module(self._module)
+        acts.create_model(torchscript=modules.describe(self._module, inputs=LAYERS[0],
+                                                       classes=LAYERS[-1]))
 
     def join(self, member: Member) -> None:
         with self.connect(member.key) as client:

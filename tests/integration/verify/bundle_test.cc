@@ -321,6 +321,7 @@ TEST_CASE("Whatever an operator signs, a lie is found", "[verify]") {
       {Fault::kOtherOrder, "transfers"},
       {Fault::kNotSettled, "epochs"},
       {Fault::kWrongStatement, "statements"},
+      {Fault::kOtherTolerance, "statements"},
       {Fault::kWrongCreditFile, "credits"},
       {Fault::kOtherVerdict, "comparisons"},
       {Fault::kLateStop, "comparisons"},

@@ -45,6 +45,7 @@ enum class Fault {
   kOtherOrder,             // a transfer of another amount than its signed order
   kNotSettled,             // an epoch without EPOCH_SETTLED
   kWrongStatement,         // statements/ says another payment
+  kOtherTolerance,         // ... or that exact credits have a tolerance
   kWrongCreditFile,        // credits/ says another credit
   kForgedHead,             // an earlier checkpoint with another root
   kExpiredMandate,         // agents commit after their mandate's end

@@ -169,6 +169,7 @@ void SampleCooperative::CloseEpoch(int64_t number, int64_t revenue) {
       put("credit_nanonats", c.credit.credit);
       put("estimate_nanonats", c.credit.estimate);
       put("standard_error_nanonats", c.credit.standard_error);
+      put("tolerance_nanonats", Is(Fault::kOtherTolerance) ? 1'000 : 0);
       lines.push_back(line);
     }
     Json statement = {
