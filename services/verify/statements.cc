@@ -222,7 +222,8 @@ void CheckStatements(const Bundle& bundle, const Log& log, const Epochs& epochs,
   Check& check = report.Begin("statements");
   const std::vector<std::string> names = bundle.NamesIn("statements");
   for (const std::string& name : names) {
-    check.Need(CheckStatement(bundle, log, epochs, rounds, name), absl::StrCat("statements/", name));
+    check.Need(CheckStatement(bundle, log, epochs, rounds, name),
+               absl::StrCat("statements/", name));
   }
   check.Say(absl::StrCat(names.size(), " statements agree with the log"));
 }

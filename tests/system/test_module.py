@@ -52,8 +52,8 @@ def done(module_dir):
 
 def verify(bundle, log_key, *options):
     return subprocess.run(
-        [PROGRAMS / "rochdale-verify", "bundle", bundle, "--origin-key", log_key, "--credits", "all",
-         *options], capture_output=True, text=True, timeout=120)
+        [PROGRAMS / "rochdale-verify", "bundle", bundle, "--origin-key", log_key,
+         "--credits", "all", *options], capture_output=True, text=True, timeout=120)
 
 
 def test_a_module_learns_and_pays(done):
