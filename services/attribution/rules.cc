@@ -106,7 +106,10 @@ int64_t ReleasedLoss(const RoundRecord& round, int64_t now_us) {
   const auto parameters = ParametersFromText(round.parameters);
   if (!parameters.ok()) return 0;
   const absl::Duration delay = parameters->Duration("validation.score_delay_ms");
-  if (now_us < *round.closed_us + absl::ToInt64Microseconds(delay)) return 0;
+  // Without a delay whoever sees the round closed sees its loss: a call's time is that of its
+  // beginning, and the round may have closed since.
+  const bool waits = delay > absl::ZeroDuration();
+  if (waits && now_us < *round.closed_us + absl::ToInt64Microseconds(delay)) return 0;
   const int64_t quantum = parameters->Int("score.quantum_nanonats");
   return (*round.visible_loss + quantum / 2) / quantum * quantum;
 }

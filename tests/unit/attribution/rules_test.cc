@@ -116,6 +116,7 @@ TEST_CASE("scores are released late and rounded") {
   round.visible_loss = 1'234'567'890;
   round.closed_us = 1'000'000;
   CHECK(ReleasedLoss(round, 1'000'000) == 1'235'000'000);
+  CHECK(ReleasedLoss(round, 999'999) == 1'235'000'000);  // asked for just before it closed
   round.parameters = "score.quantum_nanonats=10\nvalidation.score_delay_ms=1000\n";
   CHECK(ReleasedLoss(round, 1'999'999) == 0);
   CHECK(ReleasedLoss(round, 2'000'000) == 1'234'567'890);
