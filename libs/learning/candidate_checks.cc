@@ -18,6 +18,12 @@ absl::Status CheckVector(int64_t size, absl::string_view what, GridSpan vector) 
 
 }  // namespace
 
+absl::Status CheckExact(const ModelSpec& spec, Rows rows) {
+  RETURN_IF_ERROR(ValidateModelSpec(spec));
+  if (!spec.exact()) return Error("BAD_REQUEST", "a module cannot be evaluated exactly");
+  return CheckRows(rows, spec);
+}
+
 absl::Status CheckCoalitions(const ModelSpec& spec, GridSpan base,
                              absl::Span<const GridSpan> updates,
                              absl::Span<const uint64_t> masks) {

@@ -132,7 +132,7 @@ class DeviceEvaluator::Run {
     const int64_t each = BytesOfCandidate() + row_block_ * BytesOfRow();
     const int64_t block =
         std::max<int64_t>(1, (device_.memory_bytes - kept - row_block_ * pixel_bytes) / each);
-    LossMatrix matrix{candidates, row_count, std::vector<int64_t>(candidates * row_count)};
+    LossMatrix matrix = LossMatrix::OfZeros(candidates, row_count);
     for (int64_t begin = 0; begin < candidates; begin += block) {
       const int64_t end = std::min(candidates, begin + block);
       Some(begin, units_of(begin, end), matrix);
@@ -159,8 +159,7 @@ class DeviceEvaluator::Run {
       return Unfit(absl::StrCat("it needs ", of_candidate + network->BytesOfRow(),
                                 " bytes for one candidate and one row"));
     }
-    LossMatrix matrix{candidates, rows_.count(),
-                      std::vector<int64_t>(candidates * rows_.count())};
+    LossMatrix matrix = LossMatrix::OfZeros(candidates, rows_.count());
     for (int64_t c = 0; c < candidates && !violation_.has_value(); ++c) {
       const GridVector units = parameters_of(c);
       const torch::Tensor parameters = Host(units).to(real_);
@@ -306,9 +305,7 @@ absl::StatusOr<LossMatrix> DeviceEvaluator::EvaluateCoalitions(const ModelSpec& 
                                                                absl::Span<const uint64_t> masks,
                                                                Rows rows,
                                                                const EvaluationOptions& options) {
-  RETURN_IF_ERROR(ValidateModelSpec(spec));
-  if (!spec.exact()) return Error("BAD_REQUEST", "a module cannot be evaluated exactly");
-  RETURN_IF_ERROR(CheckRows(rows, spec));
+  RETURN_IF_ERROR(CheckExact(spec, rows));
   RETURN_IF_ERROR(CheckCoalitions(spec, base, updates, masks));
   try {
     const torch::NoGradGuard no_gradients;
@@ -321,9 +318,7 @@ absl::StatusOr<LossMatrix> DeviceEvaluator::EvaluateCoalitions(const ModelSpec& 
 absl::StatusOr<LossMatrix> DeviceEvaluator::EvaluateCheckpoints(
     const ModelSpec& spec, absl::Span<const GridSpan> candidates, Rows rows,
     const EvaluationOptions& options) {
-  RETURN_IF_ERROR(ValidateModelSpec(spec));
-  if (!spec.exact()) return Error("BAD_REQUEST", "a module cannot be evaluated exactly");
-  RETURN_IF_ERROR(CheckRows(rows, spec));
+  RETURN_IF_ERROR(CheckExact(spec, rows));
   RETURN_IF_ERROR(CheckCheckpoints(spec, candidates));
   try {
     const torch::NoGradGuard no_gradients;

@@ -7,6 +7,7 @@
 
 #include "libs/learning/convnet.h"
 #include "libs/learning/device_math.h"
+#include "libs/learning/exact_constants.h"
 #include "libs/learning/exact_range.h"
 #include "libs/learning/transformer.h"
 
@@ -15,8 +16,6 @@ namespace {
 
 constexpr double kParameterUnit = 0x1p-20;
 constexpr double kStepsOfOne = 0x1p+16;             // of activations
-constexpr double kEpsilon = 0x1.4f8b588e368f1p-17;  // the binary64 nearest to 1e-5
-constexpr double kProductsMax = 0x1p+21;            // of sums of |a| |b|, a and b on 2^-16
 
 // To a multiple of 2^-16, half to even. Where a value is too large for that it stays.
 torch::Tensor Rounded(const torch::Tensor& values) {
@@ -149,30 +148,21 @@ class DeviceTransformer final : public DeviceNetwork {
   std::optional<LayerViolation> Run(GridSpan units, const torch::Tensor& parameters, Rows rows,
                                     torch::Tensor& logits) override {
     layers_.Use(units, parameters);
-    violation_.reset();
     rows_ = rows.count();
     visible_ = torch::ones({spec_.context, spec_.context}, layers_.real()).triu().gt(0);
     width_ = torch::full({1}, spec_.width, layers_.real());
     torch::Tensor x = Embedded(rows);
     for (size_t b = 0; b < layout_.blocks.size(); ++b) {
-      ordinal_ = kChecksPerStage * static_cast<int>(b + 1);
-      if (!RunBlock(layout_.blocks[b], x)) return violation_;
+      checks_.Begin(static_cast<int>(b + 1));
+      if (!RunBlock(layout_.blocks[b], x)) return checks_.failed();
     }
-    ordinal_ = kChecksPerStage * static_cast<int>(layout_.blocks.size() + 1);
+    checks_.Begin(static_cast<int>(layout_.blocks.size() + 1));
     torch::Tensor normal;
     Normalised(layout_.norm, x, normal) && RunLinear(layout_.head, normal, logits);
-    return violation_;
+    return checks_.failed();
   }
 
  private:
-  static constexpr int kChecksPerStage = 16;
-
-  bool Check(bool fits, const std::string& layer) {
-    if (!fits) violation_ = LayerViolation{ordinal_, layer};
-    ++ordinal_;
-    return fits;
-  }
-
   // [rows * context, width]
   torch::Tensor Embedded(Rows rows) const {
     const int64_t width = spec_.width, context = spec_.context;
@@ -189,8 +179,8 @@ class DeviceTransformer final : public DeviceNetwork {
     // Divisors are tensors of the device: by a number torch may multiply with its reciprocal.
     const torch::Tensor centred = x.sub(Rounded(x.sum(-1, /*keepdim=*/true).div(width_)));
     const torch::Tensor squares = centred.mul(centred).sum(-1, /*keepdim=*/true);
-    if (!Check(LargestOf(squares) < kProductsMax, norm.name)) return false;
-    const torch::Tensor deviation = squares.div(width_).add_(kEpsilon).sqrt_();
+    if (!checks_.Pass(LargestOf(squares) < exact::kProductsMax, norm.name)) return false;
+    const torch::Tensor deviation = squares.div(width_).add_(exact::kNormEpsilon).sqrt_();
     const torch::Tensor scaled =
         Rounded(centred.div(deviation)).mul_(layers_.Values(norm.gain_offset, spec_.width));
     out = Rounded(scaled.add(layers_.Values(norm.bias_offset, spec_.width)));
@@ -199,7 +189,7 @@ class DeviceTransformer final : public DeviceNetwork {
 
   bool RunLinear(const LinearLayer& layer, const torch::Tensor& h, torch::Tensor& z) {
     const int64_t largest = static_cast<int64_t>(LargestOf(h) * kStepsOfOne);
-    if (!Check(layers_.Fits(layer, largest, kActivationBits), layer.name)) return false;
+    if (!checks_.Pass(layers_.Fits(layer, largest, kActivationBits), layer.name)) return false;
     z = layers_.Linear(layer, h);
     return true;
   }
@@ -232,7 +222,7 @@ class DeviceTransformer final : public DeviceNetwork {
   bool Attended(const TransformerBlock& block, const torch::Tensor& z, torch::Tensor& out) {
     const int64_t context = spec_.context, heads = spec_.heads, width = spec_.width / heads;
     const torch::Tensor qkv = Rounded(z).view({rows_, context, 3, spec_.width});
-    if (!Check(AttentionFits(qkv), block.attention)) return false;
+    if (!checks_.Pass(AttentionFits(qkv), block.attention)) return false;
     // Of each: [rows, heads, context, width of a head]
     const torch::Tensor parts =
         qkv.view({rows_, context, 3, heads, width}).permute({2, 0, 3, 1, 4});
@@ -266,8 +256,7 @@ class DeviceTransformer final : public DeviceNetwork {
   torch::Tensor visible_;  // [u, t]: whether position t sees key u
   torch::Tensor width_;
   int64_t rows_ = 0;
-  std::optional<LayerViolation> violation_;
-  int ordinal_ = 0;
+  LayerChecks checks_;
 };
 
 }  // namespace

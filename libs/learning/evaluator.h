@@ -3,9 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "libs/base/errors.h"
 #include "libs/learning/exact_evaluator.h"
@@ -17,8 +18,9 @@ class Evaluator {
  public:
   virtual ~Evaluator() = default;
   // Before a model that is a TorchScript module is evaluated. DEVICE_UNFIT from evaluators that run
-  // none (module_evaluator.h does).
-  virtual absl::Status UseModule(const ModelSpec&, absl::string_view /*module*/) {
+  // none (module_evaluator.h does). `read` gives the module's file, where it is needed.
+  using ModuleBytes = absl::FunctionRef<absl::StatusOr<std::string>()>;
+  virtual absl::Status UseModule(const ModelSpec&, ModuleBytes /*read*/) {
     return Error("DEVICE_UNFIT", "TorchScript modules are not evaluated here");
   }
   virtual absl::StatusOr<LossMatrix> EvaluateCoalitions(const ModelSpec& spec, GridSpan base,

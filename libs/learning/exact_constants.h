@@ -22,6 +22,11 @@ inline constexpr double kLogCoefficients[11] = {2.0,      2.0 / 3,  2.0 / 5,  2.
                                                 2.0 / 9,  2.0 / 11, 2.0 / 13, 2.0 / 15,
                                                 2.0 / 17, 2.0 / 19, 2.0 / 21};
 
+// Of a normalisation: the binary64 nearest to 1e-5.
+inline constexpr double kNormEpsilon = 0x1.4f8b588e368f1p-17;
+// Of sums of |a| |b|, a and b on 2^-16.
+inline constexpr double kProductsMax = 0x1p+21;
+
 // To a multiple of 2^-16, half to even: what activations are stored in. |value| < 2^34.
 [[gnu::always_inline]] inline double RoundActivation(double value) {
   constexpr double kShift = 0x1.8p+36;  // its last bit is 2^-16

@@ -22,24 +22,14 @@ auto LossSink(const ModelSpec& spec, Rows rows, LossMatrix& matrix) {
   };
 }
 
-LossMatrix EmptyMatrix(int64_t candidates, int64_t rows) {
-  return {candidates, rows, std::vector<int64_t>(candidates * rows)};
-}
-
-absl::Status CheckInputs(const ModelSpec& spec, Rows rows) {
-  RETURN_IF_ERROR(ValidateModelSpec(spec));
-  if (!spec.exact()) return Error("BAD_REQUEST", "a module cannot be evaluated exactly");
-  return CheckRows(rows, spec);
-}
-
 }  // namespace
 
 absl::StatusOr<LossMatrix> EvaluateCoalitions(const ModelSpec& spec, GridSpan base,
                                               absl::Span<const GridSpan> updates,
                                               absl::Span<const uint64_t> masks, Rows rows,
                                               const EvaluationOptions& options) {
-  RETURN_IF_ERROR(CheckInputs(spec, rows));
-  LossMatrix matrix = EmptyMatrix(masks.size(), rows.count());
+  RETURN_IF_ERROR(CheckExact(spec, rows));
+  LossMatrix matrix = LossMatrix::OfZeros(masks.size(), rows.count());
   if (IsStaged(spec.kind)) {
     RETURN_IF_ERROR(CheckCoalitions(spec, base, updates, masks));
     auto coalition = [&](int64_t c) { return ApplyUpdates(base, updates, masks[c]); };
@@ -56,8 +46,8 @@ absl::StatusOr<LossMatrix> EvaluateCoalitions(const ModelSpec& spec, GridSpan ba
 absl::StatusOr<LossMatrix> EvaluateCheckpoints(const ModelSpec& spec,
                                                absl::Span<const GridSpan> candidates, Rows rows,
                                                const EvaluationOptions& options) {
-  RETURN_IF_ERROR(CheckInputs(spec, rows));
-  LossMatrix matrix = EmptyMatrix(candidates.size(), rows.count());
+  RETURN_IF_ERROR(CheckExact(spec, rows));
+  LossMatrix matrix = LossMatrix::OfZeros(candidates.size(), rows.count());
   if (IsStaged(spec.kind)) {
     RETURN_IF_ERROR(CheckCheckpoints(spec, candidates));
     auto checkpoint = [&](int64_t c) {
@@ -75,7 +65,7 @@ absl::StatusOr<LossMatrix> EvaluateCheckpoints(const ModelSpec& spec,
 
 absl::StatusOr<int64_t> CountCorrect(const ModelSpec& spec, GridSpan parameters, Rows rows,
                                      const EvaluationOptions& options) {
-  RETURN_IF_ERROR(CheckInputs(spec, rows));
+  RETURN_IF_ERROR(CheckExact(spec, rows));
   int64_t correct = 0;
   if (IsStaged(spec.kind)) {
     RETURN_IF_ERROR(CheckCheckpoints(spec, {parameters}));

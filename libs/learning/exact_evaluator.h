@@ -36,6 +36,9 @@ struct LossMatrix {
   int64_t rows = 0;
   std::vector<int64_t> losses;
 
+  static LossMatrix OfZeros(int64_t candidates, int64_t rows) {
+    return {candidates, rows, std::vector<int64_t>(candidates * rows)};
+  }
   absl::Span<const int64_t> candidate(int64_t c) const {
     return absl::MakeConstSpan(losses).subspan(c * rows, rows);
   }

@@ -24,6 +24,27 @@ struct LayerViolation {
   std::string layer;  // its name
 };
 
+// The checks of a stage, in their order.
+class LayerChecks {
+ public:
+  void Begin(int stage) {
+    failed_.reset();
+    ordinal_ = kChecksPerStage * stage;
+  }
+  // Notes a check and its outcome.
+  bool Pass(bool fits, const std::string& layer) {
+    if (!fits) failed_ = LayerViolation{ordinal_, layer};
+    ++ordinal_;
+    return fits;
+  }
+  const std::optional<LayerViolation>& failed() const { return failed_; }
+
+ private:
+  static constexpr int kChecksPerStage = 16;
+  int ordinal_ = 0;
+  std::optional<LayerViolation> failed_;
+};
+
 class ExactNetwork {
  public:
   virtual ~ExactNetwork() = default;

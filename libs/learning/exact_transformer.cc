@@ -15,9 +15,6 @@
 namespace rochdale::learning {
 namespace {
 
-constexpr double kEpsilon = 0x1.4f8b588e368f1p-17;    // the binary64 nearest to 1e-5
-constexpr double kProductsMax = 0x1p+21;              // of sums of |a| |b|, a and b on 2^-16
-
 using exact::RoundActivation;
 
 ROCHDALE_VECTOR_CLONES
@@ -100,8 +97,7 @@ class ExactTransformer final : public ExactNetwork {
   }
 
   std::optional<LayerViolation> Run(int stage, GridSpan parameters) override {
-    violation_.reset();
-    ordinal_ = kChecksPerStage * stage;
+    checks_.Begin(stage);
     if (stage == 0) {
       Embed(parameters);
     } else if (stage <= spec_.blocks) {
@@ -110,19 +106,10 @@ class ExactTransformer final : public ExactNetwork {
       NormaliseTo(layout_.norm, parameters, x_[stage - 1]) &&
           RunLinear(layout_.head, parameters, normal_, wide_);
     }
-    return violation_;
+    return checks_.failed();
   }
 
  private:
-  static constexpr int kChecksPerStage = 16;
-
-  // Notes a check and its outcome.
-  bool Check(bool fits, const std::string& layer) {
-    if (!fits) violation_ = LayerViolation{ordinal_, layer};
-    ++ordinal_;
-    return fits;
-  }
-
   void Embed(GridSpan parameters) {
     std::vector<double>& x = x_[0];
     x.resize(spec_.width * columns_);
@@ -148,10 +135,11 @@ class ExactTransformer final : public ExactNetwork {
     for (int f = 0; f < spec_.width; ++f) {
       Centre(&x[f * columns_], mean_.data(), columns_, &normal_[f * columns_], deviation_.data());
     }
-    if (!Check(LargestMagnitude(deviation_.data(), columns_) < kProductsMax, norm.name)) {
+    const double largest = LargestMagnitude(deviation_.data(), columns_);
+    if (!checks_.Pass(largest < exact::kProductsMax, norm.name)) {
       return false;
     }
-    for (double& value : deviation_) value = std::sqrt(value / spec_.width + kEpsilon);
+    for (double& value : deviation_) value = std::sqrt(value / spec_.width + exact::kNormEpsilon);
     for (int f = 0; f < spec_.width; ++f) {
       Normalise(deviation_.data(), parameters[norm.gain_offset + f] * 0x1p-20,
                 parameters[norm.bias_offset + f] * 0x1p-20, columns_, &normal_[f * columns_]);
@@ -165,7 +153,7 @@ class ExactTransformer final : public ExactNetwork {
     const Activations activations{
         input.data(), Units(LargestMagnitude(input.data(), layer.inputs * columns_)),
         kActivationBits};
-    return Check(linear_.Run(layer, parameters, activations, columns_, z), layer.name);
+    return checks_.Pass(linear_.Run(layer, parameters, activations, columns_, z), layer.name);
   }
 
   // Whether every sum of products of two activations in an attention is exact, row by row, so that
@@ -193,7 +181,7 @@ class ExactTransformer final : public ExactNetwork {
   // normal_ from the q, k, v in wide_.
   bool Attend(const TransformerBlock& block) {
     RoundAll(3 * spec_.width * columns_, wide_.data());
-    if (!Check(AttentionFits(), block.attention)) return false;
+    if (!checks_.Pass(AttentionFits(), block.attention)) return false;
     const int context = spec_.context, head_width = spec_.width / spec_.heads;
     const double scale = 1.0 / std::sqrt(static_cast<double>(head_width));
     weights_.resize(int64_t{context} * context);
@@ -240,8 +228,7 @@ class ExactTransformer final : public ExactNetwork {
   ExactLinear linear_;
   Rows rows_;
   int64_t columns_ = 0;
-  std::optional<LayerViolation> violation_;
-  int ordinal_ = 0;
+  LayerChecks checks_;
 };
 
 }  // namespace

@@ -97,6 +97,11 @@ struct ModelSpec {
   // Whether losses are the same integers everywhere. Of the others `torchscript` says how far apart
   // they may be.
   bool exact() const { return kind != ModelKind::kTorchScript; }
+  // Whether two right evaluations of a row may give these losses, nano-nats.
+  bool Agree(int64_t loss, int64_t other) const {
+    const int64_t apart = loss > other ? loss - other : other - loss;
+    return apart <= torchscript.tolerance_nanonats;  // 0 where exact
+  }
   int inputs() const;   // values of a row
   int classes() const;
   friend bool operator==(const ModelSpec&, const ModelSpec&) = default;

@@ -142,7 +142,7 @@ absl::StatusOr<ModelKind> KindOf(const Json& kind) {
   }
   return BadModel("kind",
                   "must be SOFTMAX_REGRESSION, MLP, CONVNET, CHARACTER_TRANSFORMER "
-                          "or TORCHSCRIPT");
+                  "or TORCHSCRIPT");
 }
 
 // Keys come sorted, as everywhere.

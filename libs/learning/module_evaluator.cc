@@ -16,6 +16,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "libs/base/errors.h"
+#include "libs/base/program.h"
 #include "libs/base/status_macros.h"
 #include "libs/crypto/sha256.h"
 #include "libs/learning/candidate_checks.h"
@@ -39,13 +40,6 @@ std::vector<std::string> EnvironmentOf(const TorchScriptSpec& spec) {
   return environment;
 }
 
-std::vector<char*> Pointers(std::vector<std::string>& texts) {
-  std::vector<char*> pointers;
-  for (std::string& text : texts) pointers.push_back(text.data());
-  pointers.push_back(nullptr);
-  return pointers;
-}
-
 // The child's standard input is the socket; it has no other descriptor but /dev/null.
 absl::StatusOr<pid_t> Spawn(std::vector<std::string> arguments,
                             std::vector<std::string> environment, int socket) {
@@ -61,7 +55,8 @@ absl::StatusOr<pid_t> Spawn(std::vector<std::string> arguments,
   sigemptyset(&none);
   posix_spawnattr_setsigmask(&attributes, &none);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-  const std::vector<char*> argv = Pointers(arguments), envp = Pointers(environment);
+  const std::vector<char*> argv = ArgumentPointers(arguments);
+  const std::vector<char*> envp = ArgumentPointers(environment);
   pid_t pid = -1;
   const int failed = posix_spawn(&pid, argv[0], &actions, &attributes, argv.data(), envp.data());
   posix_spawnattr_destroy(&attributes);
@@ -70,19 +65,7 @@ absl::StatusOr<pid_t> Spawn(std::vector<std::string> arguments,
   return pid;
 }
 
-LossMatrix EmptyMatrix(int64_t candidates, int64_t rows) {
-  return {candidates, rows, std::vector<int64_t>(candidates * rows)};
-}
-
 }  // namespace
-
-std::string ModuleProgramBesideThis() {
-  char path[4096];
-  const ssize_t size = readlink("/proc/self/exe", path, sizeof(path));
-  if (size <= 0) return "rochdale-module-evaluator";
-  const std::string self(path, size);
-  return absl::StrCat(self.substr(0, self.rfind('/')), "/rochdale-module-evaluator");
-}
 
 absl::StatusOr<std::unique_ptr<ModuleProcess>> ModuleProcess::Start(
     const ModelSpec& spec, absl::string_view module, const ModuleProcessOptions& options) {
@@ -96,7 +79,7 @@ absl::StatusOr<std::unique_ptr<ModuleProcess>> ModuleProcess::Start(
     return Unfit("there is no socket left for a module's process");
   }
   const std::string program =
-      options.program.empty() ? ModuleProgramBesideThis() : options.program;
+      options.program.empty() ? ProgramBesideThis("rochdale-module-evaluator") : options.program;
   const auto pid = Spawn({program, absl::StrCat(options.memory_bytes)},
                          EnvironmentOf(spec.torchscript), sockets[1]);
   close(sockets[1]);
@@ -178,9 +161,10 @@ absl::StatusOr<std::vector<float>> ModuleProcess::Gradient(GridSpan parameters) 
   return gradient;
 }
 
-absl::Status ModuleEvaluator::UseModule(const ModelSpec& spec, absl::string_view module) {
+absl::Status ModuleEvaluator::UseModule(const ModelSpec& spec, ModuleBytes read) {
   if (process_ != nullptr && spec_ == spec) return absl::OkStatus();
   process_.reset();
+  ASSIGN_OR_RETURN(const std::string module, read());
   ASSIGN_OR_RETURN(process_, ModuleProcess::Start(spec, module, options_));
   spec_ = spec;
   return absl::OkStatus();
@@ -215,7 +199,7 @@ absl::StatusOr<LossMatrix> ModuleEvaluator::EvaluateCoalitions(
   if (spec.exact()) return others_.EvaluateCoalitions(spec, base, updates, masks, rows, options);
   RETURN_IF_ERROR(CheckCoalitions(spec, base, updates, masks));
   RETURN_IF_ERROR(Ready(spec, rows));
-  LossMatrix matrix = EmptyMatrix(masks.size(), rows.count());
+  LossMatrix matrix = LossMatrix::OfZeros(masks.size(), rows.count());
   for (int64_t c = 0; c < matrix.candidates; ++c) {
     RETURN_IF_ERROR(Evaluate(ApplyUpdates(base, updates, masks[c]), c, options, matrix));
   }
@@ -228,7 +212,7 @@ absl::StatusOr<LossMatrix> ModuleEvaluator::EvaluateCheckpoints(
   if (spec.exact()) return others_.EvaluateCheckpoints(spec, candidates, rows, options);
   RETURN_IF_ERROR(CheckCheckpoints(spec, candidates));
   RETURN_IF_ERROR(Ready(spec, rows));
-  LossMatrix matrix = EmptyMatrix(candidates.size(), rows.count());
+  LossMatrix matrix = LossMatrix::OfZeros(candidates.size(), rows.count());
   for (int64_t c = 0; c < matrix.candidates; ++c) {
     RETURN_IF_ERROR(Evaluate(candidates[c], c, options, matrix));
   }

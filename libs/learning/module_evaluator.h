@@ -21,13 +21,10 @@
 namespace rochdale::learning {
 
 struct ModuleProcessOptions {
-  std::string program;                         // empty: ModuleProgramBesideThis()
+  std::string program;                         // empty: beside this program
   int64_t memory_bytes = int64_t{4} << 30;     // of the module's process, its library's included
   absl::Duration answer_max = absl::Minutes(10);  // for one candidate on the rows of one call
 };
-
-// "<directory of /proc/self/exe>/rochdale-module-evaluator".
-std::string ModuleProgramBesideThis();
 
 // A module in its process. Not thread-safe.
 class ModuleProcess {
@@ -68,8 +65,8 @@ class ModuleEvaluator final : public Evaluator {
   ModuleEvaluator(Evaluator& others, ModuleProcessOptions options)
       : others_(others), options_(std::move(options)) {}
 
-  // Errors as ModuleProcess::Start. The same module again costs nothing.
-  absl::Status UseModule(const ModelSpec& spec, absl::string_view module) override;
+  // Errors of `read`, and as ModuleProcess::Start. The same module again costs nothing.
+  absl::Status UseModule(const ModelSpec& spec, ModuleBytes read) override;
 
   // Losses that are not the same integers everywhere (TorchScriptSpec::tolerance_nanonats).
   // EVALUATION_RANGE, with the candidate and the layer "loss", where a loss is not finite or out of

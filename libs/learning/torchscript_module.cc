@@ -175,10 +175,6 @@ struct TorchScriptModule::Loaded {
     }
     return absl::OkStatus();
   }
-
-  bool Near(int64_t a, int64_t b) const {
-    return std::abs(a - b) <= spec.torchscript.tolerance_nanonats;
-  }
 };
 
 void PinTorch() {
@@ -272,7 +268,7 @@ absl::StatusOr<std::vector<int64_t>> TorchScriptModule::Losses(GridSpan paramete
       RETURN_IF_ERROR(loaded_->AppendLosses(block, losses));
       std::vector<int64_t> alone;
       RETURN_IF_ERROR(loaded_->AppendLosses(block.Slice(block.count() - 1, 1), alone));
-      if (!loaded_->Near(alone[0], losses.back())) {
+      if (!loaded_->spec.Agree(alone[0], losses.back())) {
         return Invalid(absl::StrCat("row ", losses.size() - 1, " has another loss by itself: the "
                                     "loss is not per-sample"));
       }
@@ -348,8 +344,9 @@ absl::Status TorchScriptModule::CheckPerSample() {
     }
     pairs.push_back(alone.back());
     for (int64_t r = 0; r < kTriedRows; ++r) {
-      if (!loaded_->Near(alone[r], together[r]) || !loaded_->Near(alone[r], reversed[r]) ||
-          !loaded_->Near(alone[r], pairs[r])) {
+      const int64_t expected = alone[r];
+      if (!loaded_->spec.Agree(expected, together[r]) ||
+          !loaded_->spec.Agree(expected, reversed[r]) || !loaded_->spec.Agree(expected, pairs[r])) {
         return Invalid(absl::StrCat("the loss of row ", r, " is ", alone[r], " nano-nats by itself "
                                     "and ", together[r], ", ", pairs[r], " and ", reversed[r],
                                     " among others: it is not per-sample, within the tolerance"));

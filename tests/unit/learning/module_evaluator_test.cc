@@ -43,13 +43,15 @@ RandomCase CaseOf(const ModelSpec& spec, int updates, int64_t rows) {
   return game;
 }
 
+absl::StatusOr<std::string> Given(const MadeModule& module) { return module.bytes; }
+
 TEST_CASE("a module's losses are those of the same MLP, within its tolerance") {
   for (const char* name : {"right", "right_f32"}) {
     const MadeModule module = ReadModule(name);
     HostEvaluator host;
     ModuleEvaluator evaluator(host, Options());
     RandomCase game = CaseOf(module.spec, 3, 700);
-    REQUIRE(evaluator.UseModule(module.spec, module.bytes).ok());
+    REQUIRE(evaluator.UseModule(module.spec, [&] { return Given(module); }).ok());
     const LossMatrix found = evaluator.EvaluateCoalitions(module.spec, game.base,
                                                           game.UpdateSpans(), game.AllMasks(),
                                                           game.rows).value();
@@ -211,7 +213,7 @@ TEST_CASE("a loss that is not finite names its candidate") {
   const MadeModule module = ReadModule("overflows");
   HostEvaluator host;
   ModuleEvaluator evaluator(host, Options());
-  REQUIRE(evaluator.UseModule(module.spec, module.bytes).ok());
+  REQUIRE(evaluator.UseModule(module.spec, [&] { return Given(module); }).ok());
   RandomCase game = CaseOf(module.spec, 2, 50);
   game.updates[1][0] = 6 << 20;
   std::optional<RangeViolation> violation;
@@ -252,12 +254,12 @@ TEST_CASE("a module is nothing for the exact evaluator, and no exact model one f
   CHECK(ReasonOf(EvaluateCheckpoints(module.spec, {game.base}, game.rows).status()) ==
         "BAD_REQUEST");
   HostEvaluator host;
-  CHECK(ReasonOf(host.UseModule(module.spec, module.bytes)) == "DEVICE_UNFIT");
+  CHECK(ReasonOf(host.UseModule(module.spec, [&] { return Given(module); })) == "DEVICE_UNFIT");
   ModuleEvaluator evaluator(host, Options());
   CHECK(ReasonOf(evaluator.EvaluateCheckpoints(module.spec, {game.base}, game.rows).status()) ==
         "BAD_REQUEST");
   const RandomCase exact = MakeCase({12, 8, 5}, 0, 9, 1);
-  CHECK(ReasonOf(evaluator.UseModule(exact.spec, module.bytes)) == "BAD_REQUEST");
+  CHECK(ReasonOf(evaluator.UseModule(exact.spec, [&] { return Given(module); })) == "BAD_REQUEST");
   CHECK(evaluator.EvaluateCheckpoints(exact.spec, {exact.base}, exact.rows).value().losses ==
         EvaluateCheckpoints(exact.spec, {exact.base}, exact.rows).value().losses);
   ModuleProcessOptions nowhere;
