@@ -4,6 +4,7 @@
 #include "libs/base/status_macros.h"
 #include "libs/crypto/deterministic_id.h"
 #include "libs/pg/database.h"
+#include "libs/pg/documents.h"
 #include "libs/rpc/handle.h"
 #include "libs/rpc/paging.h"
 #include "libs/service/mutation.h"
@@ -58,7 +59,7 @@ grpc::Status AttributionService::CompareCheckpoints(grpc::ServerContext* context
           if (!pool || pool->visible_rows < kVisibleRowsMin) {
             return Error("VALIDATION_POOL_EMPTY", "a test needs visible validation rows");
           }
-          RETURN_IF_ERROR(InsertDocument(tx, wanted.document));
+          RETURN_IF_ERROR(pg::StoreDocument(tx, wanted.document));
           RETURN_IF_ERROR(InsertComparison(tx, comparison));
           RETURN_IF_ERROR(
               LogComparisonStarted(tx, comparison, *model, wanted.document, call.now));

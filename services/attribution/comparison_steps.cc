@@ -11,12 +11,11 @@
 #include "libs/learning/dataset.h"
 #include "libs/obs/log.h"
 #include "libs/pg/database.h"
-#include "libs/pg/leader.h"
 #include "services/attribution/comparison_store.h"
 #include "services/attribution/draw.h"
+#include "services/attribution/engine_writes.h"
 #include "services/attribution/entries.h"
 #include "services/attribution/registry_store.h"
-#include "services/attribution/round_steps.h"
 #include "services/attribution/rules.h"
 #include "services/attribution/run_store.h"
 
@@ -24,7 +23,6 @@ namespace rochdale::attribution {
 namespace {
 
 constexpr absl::Duration kReadTimeout = absl::Seconds(10);
-constexpr absl::Duration kWriteTimeout = absl::Seconds(60);
 constexpr absl::Duration kComparisonMax = absl::Hours(24);
 constexpr int kRunningMax = 1'000;
 
@@ -41,16 +39,6 @@ ComparisonRule ComparisonRuleOf(const config::ParameterSet& parameters) {
   rule.error_micro = parameters.Micro("comparison.error_micro");
   rule.margin_nanonats = parameters.Int("comparison.margin_nanonats");
   return rule;
-}
-
-absl::Status ComparisonSteps::Write(absl::FunctionRef<absl::Status(pg::Transaction&)> change) {
-  RETURN_IF_ERROR(
-      parts_.env.db.Transact(kWriteTimeout, [&](pg::Transaction& tx) -> absl::Status {
-        RETURN_IF_ERROR(pg::CheckEpoch(tx, kEngineLease, epoch_));
-        return change(tx);
-      }));
-  parts_.changes.Notify();
-  return absl::OkStatus();
 }
 
 absl::StatusOr<int> ComparisonSteps::AdvanceAll() {
@@ -74,6 +62,14 @@ absl::StatusOr<int> ComparisonSteps::AdvanceAll() {
 }
 
 absl::Status ComparisonSteps::Advance(const ComparisonRecord& comparison) {
+  // While a look is evaluated, the losses of those before it need not be read again.
+  for (int look = 0; look < kLooksMax; ++look) {
+    ASSIGN_OR_RETURN(const auto run, FindLook(comparison, look));
+    if (!run) break;
+    if (run->state != RunState::kRunning) continue;
+    SeeToWorkers(parts_, launcher_, *run);
+    return absl::OkStatus();
+  }
   ASSIGN_OR_RETURN(const config::ParameterSet parameters,
                    ParametersFromText(comparison.parameters));
   ASSIGN_OR_RETURN(const auto pool,
@@ -140,39 +136,30 @@ absl::StatusOr<RunSpec> ComparisonSteps::SpecOf(const ComparisonRecord& comparis
   return spec;
 }
 
+absl::StatusOr<std::optional<RunRecord>> ComparisonSteps::FindLook(
+    const ComparisonRecord& comparison, int look) {
+  return parts_.env.db.Transact(kReadTimeout, [&](pg::Transaction& tx) {
+    return FindRun(tx, RunOfLook(comparison, look));
+  });
+}
+
 absl::StatusOr<RunRecord> ComparisonSteps::EnsureRun(
     const ComparisonRecord& comparison, int look,
     absl::FunctionRef<absl::StatusOr<RunSpec>()> make) {
-  const RunId id = RunOfLook(comparison, look);
-  const auto find = [&] {
-    return parts_.env.db.Transact(kReadTimeout,
-                                  [&](pg::Transaction& tx) { return FindRun(tx, id); });
-  };
-  ASSIGN_OR_RETURN(auto run, find());
+  ASSIGN_OR_RETURN(auto run, FindLook(comparison, look));
   if (!run) {
     ASSIGN_OR_RETURN(const config::ParameterSet parameters,
                      ParametersFromText(comparison.parameters));
     ASSIGN_OR_RETURN(RunSpec spec, make());
-    spec.run = id;
     RunRecord record;
-    record.run = id;
+    record.run = RunOfLook(comparison, look);
     record.comparison = comparison.comparison;
     record.purpose = RunPurpose::kCompare;
-    record.lease_ms = absl::ToInt64Milliseconds(parameters.Duration("worker.lease_ms"));
-    record.attempts_max = static_cast<int>(parameters.Int("worker.max_attempts"));
-    const std::vector<ShardRange> shards =
-        PlanShards(spec, parameters.Int("worker.rows_per_shard"),
-                   parameters.Int("worker.candidates_per_shard"));
-    RETURN_IF_ERROR(Write([&](pg::Transaction& tx) {
-      return InsertRun(tx, record, spec, shards, ToUnixMicros(parts_.env.clock.Now()));
-    }));
-    ASSIGN_OR_RETURN(run, find());
+    RETURN_IF_ERROR(MakeRun(parts_, epoch_, std::move(record), std::move(spec), parameters));
+    ASSIGN_OR_RETURN(run, FindLook(comparison, look));
     if (!run) return absl::InternalError("a run vanished");
   }
-  if (launcher_ != nullptr) {
-    if (run->state == RunState::kRunning) launcher_->Start(id, parts_.secrets.RunToken(id));
-    else launcher_->Stop(id);
-  }
+  SeeToWorkers(parts_, launcher_, *run);
   return *run;
 }
 
@@ -202,7 +189,7 @@ absl::Status ComparisonSteps::End(ComparisonRecord comparison, const ComparisonE
     body = ComparisonEvidenceToJson(*evidence);
     comparison.evidence_sha256 = crypto::Sha256(*body);
   }
-  return Write([&](pg::Transaction& tx) -> absl::Status {
+  return EngineWrite(parts_, epoch_, [&](pg::Transaction& tx) -> absl::Status {
     ASSIGN_OR_RETURN(const bool ended, EndComparison(tx, comparison, body));
     if (!ended) return absl::OkStatus();
     return LogComparisonEnded(tx, comparison,

@@ -2,6 +2,8 @@
 // rows of a look are evaluated by workers in a run of its own. Used by the engine's thread.
 #pragma once
 
+#include <optional>
+
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -28,6 +30,7 @@ class ComparisonSteps {
   // The next `rows` rows in the order of the test, after `begin`.
   absl::StatusOr<RunSpec> SpecOf(const ComparisonRecord& comparison, const PoolRecord& pool,
                                  int64_t begin, int64_t rows);
+  absl::StatusOr<std::optional<RunRecord>> FindLook(const ComparisonRecord& comparison, int look);
   // Makes the run where it is not there, and sees to its workers.
   absl::StatusOr<RunRecord> EnsureRun(const ComparisonRecord& comparison, int look,
                                       absl::FunctionRef<absl::StatusOr<RunSpec>()> make);
@@ -36,7 +39,6 @@ class ComparisonSteps {
   // DONE where there is evidence, else FAILED. No effect on a test that has ended.
   absl::Status End(ComparisonRecord comparison, const ComparisonEvidence* evidence,
                    absl::string_view reason);
-  absl::Status Write(absl::FunctionRef<absl::Status(pg::Transaction&)> change);
 
   Parts& parts_;
   WorkerLauncher* const launcher_;

@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "libs/base/program.h"
 #include "libs/obs/log.h"
 
 extern char** environ;
@@ -21,13 +22,6 @@ namespace {
 
 constexpr auto kTick = std::chrono::milliseconds(50);
 constexpr int kTicksToLeave = 40;  // 2 s between the end of a run and SIGKILL
-
-std::vector<char*> Pointers(std::vector<std::string>& texts) {
-  std::vector<char*> pointers;
-  for (std::string& text : texts) pointers.push_back(text.data());
-  pointers.push_back(nullptr);
-  return pointers;
-}
 
 // Ours, less what must not be inherited.
 std::vector<std::string> WorkerEnvironment(const std::string& token) {
@@ -42,14 +36,6 @@ std::vector<std::string> WorkerEnvironment(const std::string& token) {
 }
 
 }  // namespace
-
-std::string WorkerProgramBesideThis() {
-  char path[4096];
-  const ssize_t size = readlink("/proc/self/exe", path, sizeof(path));
-  if (size <= 0) return "rochdale-attribution-worker";
-  const std::string self(path, size);
-  return absl::StrCat(self.substr(0, self.rfind('/')), "/rochdale-attribution-worker");
-}
 
 LocalProcessLauncher::LocalProcessLauncher(LocalProcessOptions options, const obs::Logger& logger)
     : options_(std::move(options)), logger_(logger), thread_([this] { Loop(); }) {}
@@ -164,8 +150,8 @@ pid_t LocalProcessLauncher::Fork(const RunId& run, const std::string& token) {
     arguments.insert(arguments.end(), {"--tls-server-name", options_.server_name});
   }
   std::vector<std::string> environment = WorkerEnvironment(token);
-  const std::vector<char*> argv = Pointers(arguments);
-  const std::vector<char*> envp = Pointers(environment);
+  const std::vector<char*> argv = ArgumentPointers(arguments);
+  const std::vector<char*> envp = ArgumentPointers(environment);
   const pid_t parent = getpid();
   const pid_t pid = fork();
   if (pid != 0) {

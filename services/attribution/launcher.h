@@ -81,7 +81,4 @@ class LocalProcessLauncher final : public WorkerLauncher {
   std::thread thread_;
 };
 
-// The program beside the running one: "<directory of /proc/self/exe>/rochdale-attribution-worker".
-std::string WorkerProgramBesideThis();
-
 }  // namespace rochdale::attribution

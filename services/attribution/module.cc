@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "libs/base/program.h"
 #include "libs/base/status_macros.h"
 #include "libs/learning/exact_evaluator.h"
 #include "libs/learning/gradients.h"
@@ -22,8 +23,9 @@ namespace {
 LocalProcessOptions LauncherOptions(const AttributionOptions& options,
                                     const service::Environment& env) {
   LocalProcessOptions local;
-  local.program = options.worker_program.empty() ? WorkerProgramBesideThis()
-                                                 : options.worker_program;
+  local.program = options.worker_program.empty()
+                      ? ProgramBesideThis("rochdale-attribution-worker")
+                      : options.worker_program;
   local.endpoint = options.worker_endpoint;
   local.plaintext = options.worker_plaintext;
   local.ca_file = options.worker_ca_file;

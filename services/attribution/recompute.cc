@@ -1,6 +1,5 @@
 // Evaluating a round again from its evidence (evidence.h).
 #include <algorithm>
-#include <cstdlib>
 
 #include "absl/strings/str_cat.h"
 #include "libs/base/errors.h"
@@ -88,8 +87,7 @@ absl::StatusOr<Game> RecordedGame(const Evidence& evidence, BlobSource blobs) {
 }
 
 absl::Status CheckNear(const Evidence& evidence, const Game& recorded, const Game& found) {
-  const int64_t tolerance = evidence.model.torchscript.tolerance_nanonats;
-  const auto near = [&](int64_t a, int64_t b) { return std::abs(a - b) <= tolerance; };
+  const auto near = [&](int64_t a, int64_t b) { return evidence.model.Agree(a, b); };
   for (size_t i = 0; i < recorded.losses.size(); ++i) {
     if (near(recorded.losses[i], found.losses[i])) continue;
     return Differs(absl::StrCat("loss of coalition ", evidence.masks[i / recorded.rows],
@@ -110,8 +108,7 @@ absl::StatusOr<Game> GameOf(const Evidence& evidence, const Inputs& inputs, Blob
   if (modules == nullptr) return recorded;
   ASSIGN_OR_RETURN(const crypto::Digest module,
                    crypto::Digest::Parse(evidence.model.torchscript.module_sha256));
-  ASSIGN_OR_RETURN(const std::string bytes, blobs(module));
-  RETURN_IF_ERROR(modules->UseModule(evidence.model, bytes));
+  RETURN_IF_ERROR(modules->UseModule(evidence.model, [&] { return blobs(module); }));
   ASSIGN_OR_RETURN(const Game found, EvaluateGame(evidence, inputs, *modules));
   RETURN_IF_ERROR(CheckNear(evidence, recorded, found));
   return recorded;

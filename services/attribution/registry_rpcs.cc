@@ -6,6 +6,7 @@
 #include "libs/crypto/deterministic_id.h"
 #include "libs/learning/dataset.h"
 #include "libs/pg/database.h"
+#include "libs/pg/documents.h"
 #include "libs/rpc/document.h"
 #include "libs/rpc/fields.h"
 #include "libs/rpc/handle.h"
@@ -105,7 +106,7 @@ grpc::Status AttributionService::RegisterModule(grpc::ServerContext* context,
                                        common_v1::BLOB_PURPOSE_MODULE, wanted.module));
             if (!uploaded) return Error("UPLOAD_INCOMPLETE", "upload the module first");
           }
-          RETURN_IF_ERROR(InsertDocument(tx, wanted.document));
+          RETURN_IF_ERROR(pg::StoreDocument(tx, wanted.document));
           RETURN_IF_ERROR(InsertModule(tx, module));
           RETURN_IF_ERROR(LogModule(tx, module, model, wanted.document, call.now));
           response->mutable_entry()->set_event_id(module.event.ToString());
@@ -143,7 +144,7 @@ grpc::Status AttributionService::CreateModel(grpc::ServerContext* context,
     return service::Mutate(
         parts_.env.db, call, *request, response, [&](pg::Transaction& tx) -> absl::Status {
           RETURN_IF_ERROR(RequireRegistered(tx, wanted.cooperative, wanted.spec));
-          RETURN_IF_ERROR(InsertDocument(tx, wanted.document));
+          RETURN_IF_ERROR(pg::StoreDocument(tx, wanted.document));
           RETURN_IF_ERROR(InsertModel(tx, model));
           RETURN_IF_ERROR(InsertCheckpoint(tx, checkpoint));
           RETURN_IF_ERROR(LogModelCreated(tx, model, sha256, wanted.document, call.now));
@@ -192,7 +193,7 @@ grpc::Status AttributionService::SealValidationPool(grpc::ServerContext* context
     ASSIGN_OR_RETURN(const SealedPool sealed, CutPool(parts_, model, wanted, call.now));
     return service::Mutate(
         parts_.env.db, call, *request, response, [&](pg::Transaction& tx) -> absl::Status {
-          RETURN_IF_ERROR(InsertDocument(tx, wanted.document));
+          RETURN_IF_ERROR(pg::StoreDocument(tx, wanted.document));
           RETURN_IF_ERROR(InsertPool(tx, sealed.record));
           RETURN_IF_ERROR(
               LogPoolSealed(tx, sealed.record, model, sealed.root, wanted.document, call.now));
@@ -219,7 +220,7 @@ grpc::Status AttributionService::StartTraining(grpc::ServerContext* context,
           if (!pool) return Error("VALIDATION_POOL_EMPTY", "seal a validation pool first");
           ASSIGN_OR_RETURN(const auto active, FindActiveRound(tx, wanted.cooperative));
           if (active) return Error("ROUND_STATE", "a round of the cooperative is under way");
-          RETURN_IF_ERROR(InsertDocument(tx, wanted.document));
+          RETURN_IF_ERROR(pg::StoreDocument(tx, wanted.document));
           ASSIGN_OR_RETURN(const int64_t last, LastRoundNumber(tx, wanted.cooperative));
           PlanRecord plan;
           plan.document = crypto::DocumentDigest(wanted.document);
@@ -251,7 +252,7 @@ grpc::Status AttributionService::RollBackCheckpoint(grpc::ServerContext* context
     RETURN_IF_ERROR(service::Mutate(
         parts_.env.db, call, *request, response, [&](pg::Transaction& tx) -> absl::Status {
           ASSIGN_OR_RETURN(const ModelRecord model, NeedModel(tx, wanted.cooperative));
-          ASSIGN_OR_RETURN(const auto known, FindDocument(tx, document));
+          ASSIGN_OR_RETURN(const auto known, pg::FindDocument(tx, document));
           if (known) return Error("ALREADY_EXISTS", "this rollback was carried out before");
           ASSIGN_OR_RETURN(const auto newest, FindNewestCheckpoint(tx, wanted.cooperative));
           if (!newest || newest->sha256 != wanted.newest) {
@@ -267,7 +268,7 @@ grpc::Status AttributionService::RollBackCheckpoint(grpc::ServerContext* context
           checkpoint.parent = newest->sha256;
           checkpoint.event = EventId{crypto::DeterministicId("attribution/rollback", document)};
           checkpoint.made_us = ToUnixMicros(call.now);
-          RETURN_IF_ERROR(InsertDocument(tx, wanted.document));
+          RETURN_IF_ERROR(pg::StoreDocument(tx, wanted.document));
           // A round that makes its checkpoint at this moment takes the version first, or fails.
           RETURN_IF_ERROR(InsertCheckpoint(tx, checkpoint));
           RETURN_IF_ERROR(LogRolledBack(tx, checkpoint, model, wanted.document, call.now));
@@ -338,7 +339,7 @@ grpc::Status AttributionService::GetDocument(grpc::ServerContext* context,
     RETURN_IF_ERROR(errors.ToStatus());
     ASSIGN_OR_RETURN(const std::optional<crypto::SignedDocument> found,
                      parts_.env.db.Transact(call.deadline, [&](pg::Transaction& tx) {
-                       return FindDocument(tx, digest);
+                       return pg::FindDocument(tx, digest);
                      }));
     if (!found) return Error("NOT_FOUND", "no such document");
     rpc::ToProto(*found, *response->mutable_document());

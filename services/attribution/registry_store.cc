@@ -38,30 +38,6 @@ std::optional<CheckpointRecord> MaybeCheckpoint(const std::optional<pg::Row>& ro
 
 }  // namespace
 
-constexpr char kInsertDocument[] =
-    "INSERT INTO documents (document_sha256, type, body, public_key, signature) "
-    "VALUES ($1, $2, $3, $4, $5) ON CONFLICT (document_sha256) DO NOTHING";
-absl::Status InsertDocument(pg::Transaction& tx, const crypto::SignedDocument& document) {
-  return tx
-      .Exec(kInsertDocument, crypto::DocumentDigest(document), document.type,
-            pg::Bytes{document.body}, pg::Bytes{document.public_key.AsBytes()},
-            pg::Bytes{document.signature.AsBytes()})
-      .status();
-}
-
-constexpr char kFindDocument[] =
-    "SELECT type, body, public_key, signature FROM documents WHERE document_sha256 = $1";
-absl::StatusOr<std::optional<crypto::SignedDocument>> FindDocument(pg::Transaction& tx,
-                                                                   const crypto::Digest& digest) {
-  ASSIGN_OR_RETURN(const auto row, tx.ExecOptional(kFindDocument, digest));
-  if (!row) return std::nullopt;
-  ASSIGN_OR_RETURN(
-      crypto::SignedDocument document,
-      crypto::MakeSignedDocument(row->Get<std::string>("type"), row->GetBytes("body"),
-                                 row->GetBytes("public_key"), row->GetBytes("signature")));
-  return document;
-}
-
 constexpr char kInsertModel[] =
     "INSERT INTO models (cooperative_id, model_id, spec, init_seed, document_sha256, event_id, "
     "best_sha256, created_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) "

@@ -12,11 +12,6 @@
 
 namespace rochdale::attribution {
 
-// OK where it is there already (a document's digest names its content).
-absl::Status InsertDocument(pg::Transaction& tx, const crypto::SignedDocument& document);
-absl::StatusOr<std::optional<crypto::SignedDocument>> FindDocument(pg::Transaction& tx,
-                                                                   const crypto::Digest& digest);
-
 // ALREADY_EXISTS: the cooperative has a model.
 absl::Status InsertModel(pg::Transaction& tx, const ModelRecord& model);
 absl::StatusOr<std::optional<ModelRecord>> FindModel(pg::Transaction& tx,

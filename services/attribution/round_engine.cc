@@ -7,6 +7,7 @@
 #include "libs/obs/log.h"
 #include "libs/pg/database.h"
 #include "services/attribution/comparison_steps.h"
+#include "services/attribution/engine_writes.h"
 #include "services/attribution/round_opening.h"
 #include "services/attribution/round_store.h"
 

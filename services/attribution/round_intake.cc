@@ -7,11 +7,12 @@
 #include "libs/base/status_macros.h"
 #include "libs/learning/gradients.h"
 #include "libs/obs/log.h"
+#include "libs/pg/documents.h"
 #include "rochdale/governance/v1/governance.pb.h"
 #include "services/attribution/entries.h"
 #include "services/attribution/parameters_file.h"
-#include "services/attribution/registry_store.h"
 #include "services/attribution/registered_modules.h"
+#include "services/attribution/registry_store.h"
 #include "services/attribution/round_steps.h"
 #include "services/attribution/round_steps_read.h"
 #include "services/attribution/round_store.h"
@@ -46,10 +47,9 @@ absl::StatusOr<Progress> RoundSteps::Prepare(const RoundRecord& round) {
   ASSIGN_OR_RETURN(const config::ParameterSet parameters,
                    governance->Parameters(round.cooperative));
   ASSIGN_OR_RETURN(const ModelRecord model, ModelOf(round));
-  RETURN_IF_ERROR(Read<bool>([&](pg::Transaction& tx) -> absl::StatusOr<bool> {
-                    RETURN_IF_ERROR(RequireRegistered(tx, model.cooperative, model.spec));
-                    return true;
-                  }).status());
+  RETURN_IF_ERROR(parts_.env.db.Transact(kStepReadTimeout, [&](pg::Transaction& tx) {
+    return RequireRegistered(tx, model.cooperative, model.spec);
+  }));
   RETURN_IF_ERROR(EnsureGradients(round, model));
   RETURN_IF_ERROR(Fault("gradients"));
   const absl::Time now = Now();
@@ -61,7 +61,7 @@ absl::StatusOr<Progress> RoundSteps::Prepare(const RoundRecord& round) {
   RETURN_IF_ERROR(Write([&](pg::Transaction& tx) -> absl::Status {
     ASSIGN_OR_RETURN(const auto plan, FindPlan(tx, round.plan));
     if (!plan) return absl::InternalError("a round without its plan");
-    ASSIGN_OR_RETURN(const auto document, FindDocument(tx, plan->document));
+    ASSIGN_OR_RETURN(const auto document, pg::FindDocument(tx, plan->document));
     if (!document) return absl::InternalError("a plan without its document");
     RETURN_IF_ERROR(Move(tx, next, round.state, now));
     return LogRoundOpened(tx, next, model, *document, now);

@@ -5,8 +5,8 @@
 #include "libs/base/status_macros.h"
 #include "libs/crypto/deterministic_id.h"
 #include "libs/obs/log.h"
-#include "libs/pg/leader.h"
 #include "rochdale/governance/v1/governance.pb.h"
+#include "services/attribution/engine_writes.h"
 #include "services/attribution/entries.h"
 #include "services/attribution/registry_store.h"
 #include "services/attribution/round_opening.h"
@@ -17,7 +17,6 @@
 namespace rochdale::attribution {
 namespace {
 
-constexpr absl::Duration kWriteTimeout = absl::Seconds(60);  // a checkpoint's evidence and credits
 constexpr uint64_t kFilterBlobBytesMax = uint64_t{2} << 30;
 constexpr int kExceptionsPerPass = 100;
 constexpr absl::Duration kTellingMax = absl::Hours(1);
@@ -69,13 +68,7 @@ absl::StatusOr<Progress> RoundSteps::Advance(const RoundRecord& round) {
 }
 
 absl::Status RoundSteps::Write(absl::FunctionRef<absl::Status(pg::Transaction&)> change) {
-  RETURN_IF_ERROR(
-      parts_.env.db.Transact(kWriteTimeout, [&](pg::Transaction& tx) -> absl::Status {
-        RETURN_IF_ERROR(pg::CheckEpoch(tx, kEngineLease, epoch_));
-        return change(tx);
-      }));
-  parts_.changes.Notify();
-  return absl::OkStatus();
+  return EngineWrite(parts_, epoch_, change);
 }
 
 absl::StatusOr<ModelRecord> RoundSteps::ModelOf(const RoundRecord& round) {
@@ -130,30 +123,19 @@ absl::StatusOr<RoundSteps::RunStep> RoundSteps::EnsureRun(
   ASSIGN_OR_RETURN(auto run, Read<std::optional<RunRecord>>(find));
   if (!run) {
     ASSIGN_OR_RETURN(RunSpec spec, make());
-    spec.run = id;
     ASSIGN_OR_RETURN(const config::ParameterSet parameters, ParametersOf(round));
     RunRecord record;
     record.run = id;
     record.round = round.round;
     record.purpose = purpose;
-    record.lease_ms = absl::ToInt64Milliseconds(parameters.Duration("worker.lease_ms"));
-    record.attempts_max = static_cast<int>(parameters.Int("worker.max_attempts"));
-    const std::vector<ShardRange> shards =
-        PlanShards(spec, parameters.Int("worker.rows_per_shard"),
-                   parameters.Int("worker.candidates_per_shard"));
-    RETURN_IF_ERROR(Write([&](pg::Transaction& tx) {
-      return InsertRun(tx, record, spec, shards, ToUnixMicros(Now()));
-    }));
+    RETURN_IF_ERROR(MakeRun(parts_, epoch_, std::move(record), std::move(spec), parameters));
     RETURN_IF_ERROR(Fault(absl::StrCat("run/", static_cast<int>(purpose))));
     ASSIGN_OR_RETURN(run, Read<std::optional<RunRecord>>(find));
     if (!run) return absl::InternalError("a run vanished");
   }
-  if (run->state == RunState::kRunning) {
-    if (launcher_ != nullptr) launcher_->Start(id, parts_.secrets.RunToken(id));
-    return RunStep{};
-  }
-  if (launcher_ != nullptr) launcher_->Stop(id);
+  SeeToWorkers(parts_, launcher_, *run);
   RunStep step;
+  if (run->state == RunState::kRunning) return step;
   if (run->state == RunState::kDone) {
     step.done = std::move(run);
     return step;

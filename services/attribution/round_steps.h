@@ -24,8 +24,6 @@
 
 namespace rochdale::attribution {
 
-inline constexpr char kEngineLease[] = "attribution.rounds";
-
 enum class Progress {
   kMoved,    // there may be more to do at once
   kWaiting,  // for agents, workers or the clock

@@ -45,7 +45,7 @@ absl::StatusOr<bool> SaysTheSame(pg::Transaction& tx, const RunId& run, int64_t 
   const absl::StatusOr<std::vector<int64_t>> b = DecodeLosses(losses, count);
   if (!b.ok()) return false;
   for (int64_t i = 0; i < count; ++i) {
-    if (std::abs(a[i] - (*b)[i]) > spec.model.torchscript.tolerance_nanonats) return false;
+    if (!spec.model.Agree(a[i], (*b)[i])) return false;
   }
   return true;
 }

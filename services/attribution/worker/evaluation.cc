@@ -24,8 +24,7 @@ absl::Status RunEvaluation::LoadBase() {
   if (!spec_.model.exact()) {
     ASSIGN_OR_RETURN(const crypto::Digest digest,
                      crypto::Digest::Parse(spec_.model.torchscript.module_sha256));
-    ASSIGN_OR_RETURN(const std::string module, blobs_(digest));
-    RETURN_IF_ERROR(evaluator_.UseModule(spec_.model, module));
+    RETURN_IF_ERROR(evaluator_.UseModule(spec_.model, [&] { return blobs_(digest); }));
   }
   if (!base_.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::string file, blobs_(spec_.base));
