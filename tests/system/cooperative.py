@@ -198,6 +198,16 @@ class World:
     # ---- Founding ----
 
     def found(self) -> "World":
+        self.found_cooperative()
+        self._create_model(self.founder.admin)
+        self.founder.admin.seal_validation_pool(*self.problem.rows(600, 1))
+        self.founder.admin.create_pool(pool_id=self.pool_id)
+        for member in self.members:
+            self.join(member)
+        return self
+
+    def found_cooperative(self) -> None:
+        """The founder and the cooperative alone, without model, rows and members."""
         with self.connect(self.founder_key) as client:
             client.admin.register_principal("Founder", principal_id=self.founder_id)
         pools = [] if self._funder else [admin.pool("revenue-source", SUPPLY, self.founder_key)]
@@ -205,12 +215,6 @@ class World:
             "Test cooperative", self.slug, cooperative_id=self.cooperative_id,
             parameters=self.parameters, floor=self.floor, pools=pools)
         self.attest(self.founder_id, 3)  # it pays out of what the genesis gave it
-        self._create_model(self.founder.admin)
-        self.founder.admin.seal_validation_pool(*self.problem.rows(600, 1))
-        self.founder.admin.create_pool(pool_id=self.pool_id)
-        for member in self.members:
-            self.join(member)
-        return self
 
     def _create_model(self, acts) -> None:
         if not self._module:

@@ -83,15 +83,10 @@ def test_an_auditor_runs_the_module(done):
 
 def test_a_module_that_nobody_registered_is_refused(done):
     world, _, _ = done
-    with Server(world.server.data_dir.parent / "other") as server:
-        other = World(server, seed=22, members=0)
-        with other.connect(other.founder_key) as client:
-            client.admin.register_principal("Founder", principal_id=other.founder_id)
-        other.founder.admin.found_cooperative(
-            "Other", other.slug, cooperative_id=other.cooperative_id, parameters=other.parameters,
-            floor=other.floor, pools=[])
-        spec = modules.describe(module_bytes(), inputs=LAYERS[0], classes=LAYERS[-1])
-        with pytest.raises(rochdale.errors.RochdaleError) as refused:
-            other.founder.admin.create_model(torchscript=spec)
-        assert refused.value.reason == "MODULE_UNREGISTERED"
-        other.close()
+    other = World(world.server, seed=22, members=0, funder=world)
+    other.found_cooperative()
+    spec = modules.describe(module_bytes(), inputs=LAYERS[0], classes=LAYERS[-1])
+    with pytest.raises(rochdale.errors.RochdaleError) as refused:
+        other.founder.admin.create_model(torchscript=spec)
+    assert refused.value.reason == "MODULE_UNREGISTERED"
+    other.close()
