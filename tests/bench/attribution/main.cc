@@ -145,6 +145,8 @@ class Bench {
     for (int turn = 0; turn < turns_; ++turn) {
       for (const int processes : {1, 2}) {
         Count(absl::StrCat("workers ", processes), run.Seconds(processes));
+        CountRate(absl::StrCat("dgemm in processes ", processes),
+                  processes / ParallelSeconds(processes, [](int) { GemmF64(); }));
       }
     }
   }
@@ -201,6 +203,9 @@ class Bench {
   void ReportWorkers(Figures& figures) {
     figures.Add({"worker processes on 2 cores", 1 / best_["workers 2"], "runs/s", "on one",
                  1 / best_["workers 1"], 1.9});
+    // What the machine allows: processes that share nothing but its memory, caches and clock.
+    figures.Add({"dgemm in two processes", rate_["dgemm in processes 2"], "products/s", "in one",
+                 rate_["dgemm in processes 1"], {}});
   }
 
  private:
