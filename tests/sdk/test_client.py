@@ -146,18 +146,24 @@ def test_restart_goes_on_with_the_same_commitment(fake, agent, tmp_path):
     assert list((tmp_path / "state").iterdir()) == []
 
 
-def test_what_is_held_back_is_uploaded_once_commitments_are_closed(fake, agent):
+def test_an_update_is_uploaded_once_commitments_are_closed(fake, agent):
     fake.reveal_after_commits = 99
     task = agent.round("demo").join(timeout=5)
-    with pytest.raises(ValueError):
-        task.submit(trained(task), reveal=False, hold_back=True)
     with pytest.raises(errors.DeadlineExceeded):
-        task.submit(trained(task), hold_back=True, timeout=0.3)
+        task.submit(trained(task), timeout=0.3)
     assert fake.calls["CommitUpdate"] == 1 and not fake.requests["RevealUpdate"]
     assert not fake.calls["UploadBlob"]  # nobody has seen it
     fake.round.state = rounds.REVEAL
-    assert task.submit(trained(task), hold_back=True).state == "RECEIVED"
+    assert task.submit(trained(task)).state == "RECEIVED"
     assert fake.calls["UploadBlob"] == 1
+
+
+def test_an_update_is_uploaded_early_where_one_asks_for_it(fake, agent):
+    fake.reveal_after_commits = 99
+    task = agent.round("demo").join(timeout=5)
+    with pytest.raises(errors.DeadlineExceeded):
+        task.submit(trained(task), upload_early=True, timeout=0.3)
+    assert fake.calls["UploadBlob"] == 1 and not fake.requests["RevealUpdate"]
 
 
 def test_a_commitment_that_arrived_before_is_recognised(fake, agent):

@@ -180,15 +180,14 @@ class Task:
         return tensors.in_framework(self.base, framework)
 
     async def submit(self, state=None, *, delta=None, sample_count: int = 1, progress=None,
-                     reveal: bool = True, hold_back: bool = False,
+                     reveal: bool = True, upload_early: bool = False,
                      timeout: float = rounds.WAIT_SECONDS) -> "Update":
-        if hold_back and not reveal:
-            raise ValueError("what is held back is uploaded to be revealed: reveal=True")
         client = self.cooperative.client
         submission = rounds.make_submission(client.key, client.agent_id, self.round, self.base,
                                             state, delta, sample_count)
         update = Update(client, await self._commit(client, submission))
         self.cooperative.submitted_round = max(self.cooperative.submitted_round, self.number)
+        hold_back = reveal and not upload_early
         if hold_back and await update.wait_for_reveal(timeout) == "done":
             return update
         await client.upload("filter", "update", submission.blob, progress)

@@ -182,33 +182,33 @@ class Task:
         return None if submission is None else self._submit(submission, **options)
 
     def submit(self, state=None, *, delta=None, sample_count: int = 1, progress=None,
-               reveal: bool = True, hold_back: bool = False,
+               reveal: bool = True, upload_early: bool = False,
                timeout: float = WAIT_SECONDS) -> "Update":
-        """Commits to what training changed, uploads it, waits until the round is revealed, reveals.
+        """Commits to what training changed, waits until commitments are closed, uploads, reveals.
+
+        Nobody, the operator included, sees the update while something made of it could still be
+        committed to.
 
         state         parameters after training: a state dict of PyTorch, or arrays by name
         delta         instead of state: the change itself, by name
         sample_count  number of training samples behind it
         progress      called with (bytes done, bytes in all) while uploading
-        reveal        False: return after commitment and upload; call update.reveal() later
-        hold_back     upload only once commitments are closed, so that nobody, the operator
-                      included, can commit to something made of it; the upload then has to fit
-                      into the time for reveals. Needs reveal=True
+        reveal        False: upload early and return; call update.reveal() later
+        upload_early  upload right after committing, where the upload might not fit into the time
+                      for reveals; whoever runs the filter then has it before all others commit
 
         What a state_dir holds for this round, from before a restart, goes instead of `state`.
         """
         submission = self._journal().load()
         if submission is None:
             submission = self.prepare(state, delta=delta, sample_count=sample_count)
-        return self._submit(submission, progress, reveal, hold_back, timeout)
+        return self._submit(submission, progress, reveal, upload_early, timeout)
 
     def _journal(self) -> Journal:
         return Journal(self._client.state_dir, self._client.agent_id, self.round.round_id)
 
     def _submit(self, submission: Submission, progress=None, reveal: bool = True,
-                hold_back: bool = False, timeout: float = WAIT_SECONDS) -> "Update":
-        if hold_back and not reveal:
-            raise ValueError("what is held back is uploaded to be revealed: reveal=True")
+                upload_early: bool = False, timeout: float = WAIT_SECONDS) -> "Update":
         client = self._client
         self._journal().save(submission)
         try:
@@ -218,6 +218,7 @@ class Task:
                 self._journal().forget()
             raise
         self.cooperative.submitted_round = max(self.cooperative.submitted_round, self.number)
+        hold_back = reveal and not upload_early
         if hold_back and update.wait_for_reveal(timeout) == "done":
             self._journal().forget()
             return update
