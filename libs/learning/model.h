@@ -19,6 +19,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "libs/crypto/sha256.h"
 #include "libs/tensor/manifest.h"
 
 namespace rochdale::learning {
@@ -66,7 +67,7 @@ struct ModuleTensor {
 // A TorchScript module by its digest, and how it is evaluated (docs/models.md). Its losses are not
 // the same integers everywhere; what pins them down as far as that goes is part of the spec.
 struct TorchScriptSpec {
-  std::string module_sha256;             // of the file that torch.jit.save wrote, hexadecimal
+  crypto::Digest module;                 // of the file that torch.jit.save wrote
   int inputs = 0;                        // values of a row
   int input_values = 0;                  // a value of a row is 0 .. input_values - 1; 2 to 256
   int classes = 0;

@@ -69,6 +69,13 @@ class SpecReader {
     return 0;
   }
 
+  crypto::Digest Digest(const char* name) {
+    const auto digest = crypto::Digest::Parse(Text(name));
+    if (digest.ok()) return *digest;
+    errors_.Add(name, "must be a SHA-256 in hexadecimal");
+    return {};
+  }
+
   std::vector<ModuleTensor> Tensors(const char* name) {
     std::vector<ModuleTensor> tensors;
     const Json* list = Member(name);
@@ -155,7 +162,7 @@ std::string ModuleToJson(const TorchScriptSpec& spec) {
                {"inputs", spec.inputs},
                {"kind", "TORCHSCRIPT"},
                {"library", spec.library},
-               {"module_sha256", spec.module_sha256},
+               {"module_sha256", spec.module.ToString()},
                {"parameters", Json::array()},
                {"precision", spec.precision},
                {"tolerance_nanonats", spec.tolerance_nanonats}};
@@ -174,7 +181,7 @@ TorchScriptSpec ReadModule(SpecReader& reader) {
   spec.input_values = reader.Size("input_values");
   spec.inputs = reader.Size("inputs");
   spec.library = reader.Text("library");
-  spec.module_sha256 = reader.Text("module_sha256");
+  spec.module = reader.Digest("module_sha256");
   spec.parameters = reader.Tensors("parameters");
   spec.precision = reader.Text("precision");
   spec.tolerance_nanonats = reader.NanoNats("tolerance_nanonats");

@@ -71,7 +71,7 @@ absl::StatusOr<std::unique_ptr<ModuleProcess>> ModuleProcess::Start(
     const ModelSpec& spec, absl::string_view module, const ModuleProcessOptions& options) {
   RETURN_IF_ERROR(ValidateModelSpec(spec));
   if (spec.exact()) return Error("BAD_REQUEST", "the spec is not that of a module");
-  if (crypto::Sha256(module).ToString() != spec.torchscript.module_sha256) {
+  if (crypto::Sha256(module) != spec.torchscript.module) {
     return Error("MODULE_UNREGISTERED", "the module is not the one that the model names");
   }
   int sockets[2];

@@ -222,7 +222,7 @@ absl::StatusOr<TorchScriptModule> TorchScriptModule::Load(const ModelSpec& spec,
   if (static_cast<int64_t>(bytes.size()) > kModuleBytesMax) {
     return Invalid(absl::StrCat("a module has at most ", kModuleBytesMax, " bytes"));
   }
-  if (crypto::Sha256(bytes).ToString() != spec.torchscript.module_sha256) {
+  if (crypto::Sha256(bytes) != spec.torchscript.module) {
     return Error("MODULE_UNREGISTERED", "the module is not the one that the model names");
   }
   RETURN_IF_ERROR(CheckPinned(spec.torchscript));
@@ -315,7 +315,7 @@ absl::StatusOr<std::vector<float>> TorchScriptModule::Gradient(GridSpan paramete
 
 absl::Status TorchScriptModule::CheckPerSample() {
   const TorchScriptSpec& spec = loaded_->spec.torchscript;
-  CounterWords words(kTrialTag, spec.module_sha256);
+  CounterWords words(kTrialTag, spec.module.ToString());
   // Where a module starts with zeros all rows may have one loss, and nothing would be seen.
   GridVector parameters = loaded_->initial;
   for (int32_t& units : parameters) {

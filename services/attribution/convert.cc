@@ -67,9 +67,10 @@ void CheckLayerSizes(const v1::ModelSpec& spec, learning::ModelKind kind, FieldE
   }
 }
 
-learning::TorchScriptSpec TorchScriptOf(const v1::TorchScript& module) {
+learning::TorchScriptSpec TorchScriptOf(const v1::TorchScript& module, FieldErrors& errors) {
   learning::TorchScriptSpec spec;
-  spec.module_sha256 = module.module_sha256();
+  spec.module =
+      rpc::TakeDigest(module.module_sha256(), "spec.torchscript.module_sha256", errors);
   spec.inputs = module.inputs();
   spec.input_values = module.input_values();
   spec.classes = module.classes();
@@ -87,7 +88,7 @@ learning::TorchScriptSpec TorchScriptOf(const v1::TorchScript& module) {
 }
 
 void ToProto(const learning::TorchScriptSpec& spec, v1::TorchScript& out) {
-  out.set_module_sha256(spec.module_sha256);
+  out.set_module_sha256(spec.module.ToString());
   out.set_inputs(spec.inputs);
   out.set_input_values(spec.input_values);
   out.set_classes(spec.classes);
@@ -135,7 +136,8 @@ absl::StatusOr<learning::ModelSpec> SpecOf(const v1::ModelSpec& spec) {
     out.transformer = {sizes.context(), sizes.vocabulary(), sizes.width(),
                        sizes.heads(),   sizes.blocks(),     sizes.mlp_width()};
   }
-  if (spec.has_torchscript()) out.torchscript = TorchScriptOf(spec.torchscript());
+  if (spec.has_torchscript()) out.torchscript = TorchScriptOf(spec.torchscript(), errors);
+  RETURN_IF_ERROR(errors.ToStatus());
   RETURN_IF_ERROR(learning::ValidateModelSpec(out));
   return out;
 }

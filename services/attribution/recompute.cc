@@ -106,9 +106,8 @@ absl::StatusOr<Game> GameOf(const Evidence& evidence, const Inputs& inputs, Blob
   if (evidence.model.exact()) return EvaluateGame(evidence, inputs, host);
   ASSIGN_OR_RETURN(const Game recorded, RecordedGame(evidence, blobs));
   if (modules == nullptr) return recorded;
-  ASSIGN_OR_RETURN(const crypto::Digest module,
-                   crypto::Digest::Parse(evidence.model.torchscript.module_sha256));
-  RETURN_IF_ERROR(modules->UseModule(evidence.model, [&] { return blobs(module); }));
+  RETURN_IF_ERROR(modules->UseModule(
+      evidence.model, [&] { return blobs(evidence.model.torchscript.module); }));
   ASSIGN_OR_RETURN(const Game found, EvaluateGame(evidence, inputs, *modules));
   RETURN_IF_ERROR(CheckNear(evidence, recorded, found));
   return recorded;

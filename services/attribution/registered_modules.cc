@@ -10,8 +10,7 @@ namespace rochdale::attribution {
 absl::Status RequireRegistered(pg::Transaction& tx, const CooperativeId& cooperative,
                                const learning::ModelSpec& model) {
   if (model.exact()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const crypto::Digest module,
-                   crypto::Digest::Parse(model.torchscript.module_sha256));
+  const crypto::Digest& module = model.torchscript.module;
   ASSIGN_OR_RETURN(const bool registered, IsRegistered(tx, cooperative, module));
   if (registered) return absl::OkStatus();
   return Error("MODULE_UNREGISTERED",
@@ -21,10 +20,8 @@ absl::Status RequireRegistered(pg::Transaction& tx, const CooperativeId& coopera
 
 absl::StatusOr<std::unique_ptr<learning::ModuleProcess>> StartModule(
     Parts& parts, const learning::ModelSpec& model) {
-  ASSIGN_OR_RETURN(const crypto::Digest module,
-                   crypto::Digest::Parse(model.torchscript.module_sha256));
   ASSIGN_OR_RETURN(blob::BlobStore * blobs, parts.blobs());
-  ASSIGN_OR_RETURN(const blob::MappedBlob bytes, blobs->Get(module));
+  ASSIGN_OR_RETURN(const blob::MappedBlob bytes, blobs->Get(model.torchscript.module));
   return learning::ModuleProcess::Start(model, bytes.text(),
                                         {.program = parts.options.module_program});
 }

@@ -141,8 +141,7 @@ absl::StatusOr<RunSpec> ParseRunSpec(absl::string_view text) {
 
 std::vector<crypto::Digest> RunBlobs(const RunSpec& spec) {
   std::set<crypto::Digest> blobs = {spec.base};
-  const auto module = crypto::Digest::Parse(spec.model.torchscript.module_sha256);
-  if (module.ok()) blobs.insert(*module);
+  if (!spec.model.exact()) blobs.insert(spec.model.torchscript.module);
   for (const RunUpdate& update : spec.updates) blobs.insert(update.effective);
   for (const RunPart& part : spec.parts) {
     blobs.insert(part.data);

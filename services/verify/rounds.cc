@@ -301,8 +301,7 @@ std::vector<Digest> BlobsOf(const Evidence& evidence, bool run_modules) {
   }
   if (!evidence.model.exact()) {
     blobs.push_back(evidence.losses_sha256);
-    const auto module = Digest::Parse(evidence.model.torchscript.module_sha256);
-    if (run_modules && module.ok()) blobs.push_back(*module);
+    if (run_modules) blobs.push_back(evidence.model.torchscript.module);
   }
   return blobs;
 }

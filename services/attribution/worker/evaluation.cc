@@ -22,9 +22,8 @@ absl::Status RunEvaluation::CheckShard(const ShardRange& shard) const {
 
 absl::Status RunEvaluation::LoadBase() {
   if (!spec_.model.exact()) {
-    ASSIGN_OR_RETURN(const crypto::Digest digest,
-                     crypto::Digest::Parse(spec_.model.torchscript.module_sha256));
-    RETURN_IF_ERROR(evaluator_.UseModule(spec_.model, [&] { return blobs_(digest); }));
+    RETURN_IF_ERROR(evaluator_.UseModule(
+        spec_.model, [&] { return blobs_(spec_.model.torchscript.module); }));
   }
   if (!base_.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::string file, blobs_(spec_.base));

@@ -113,7 +113,7 @@ TEST_CASE("a module whose digest is not registered is no model, and opens no rou
   v1::RegisterModuleRequest foreign = world.ModuleRequest(false);
   v1::ModuleRegistration body;
   body.set_cooperative_id(world.cooperative);
-  body.set_module_sha256(world.spec.torchscript.module_sha256);
+  body.set_module_sha256(world.spec.torchscript.module.ToString());
   *foreign.mutable_registration() = rochdale::testing::Sign(somebody.key, body);
   CHECK(client.Reason(&Stub::RegisterModule, foreign) == "PERMISSION_DENIED");
 

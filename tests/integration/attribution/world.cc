@@ -231,7 +231,7 @@ void World::Retire(const std::vector<std::string>& round_ids) {
 v1::RegisterModuleRequest World::ModuleRequest(bool withdraws) {
   v1::ModuleRegistration registration;
   registration.set_cooperative_id(cooperative);
-  registration.set_module_sha256(spec.torchscript.module_sha256);
+  registration.set_module_sha256(spec.torchscript.module.ToString());
   registration.set_withdraws(withdraws);
   registration.set_signed_time_us(ToUnixMicros(clock.Now()));
   v1::RegisterModuleRequest request;
@@ -258,7 +258,7 @@ v1::CreateModelRequest World::ModelRequest() {
     const learning::TorchScriptSpec& from = spec.torchscript;
     model.set_kind(v1::MODEL_KIND_TORCHSCRIPT);
     v1::TorchScript& to = *model.mutable_torchscript();
-    to.set_module_sha256(from.module_sha256);
+    to.set_module_sha256(from.module.ToString());
     to.set_inputs(from.inputs);
     to.set_input_values(from.input_values);
     to.set_classes(from.classes);

@@ -36,7 +36,7 @@ TEST_CASE("the run spec of a module names it, its evaluation and its tolerance")
   RunSpec spec = Sample();
   spec.model.layer_sizes.clear();
   spec.model.kind = learning::ModelKind::kTorchScript;
-  const std::string module = crypto::Sha256("module").ToString();
+  const crypto::Digest module = crypto::Sha256("module");
   spec.model.torchscript = {module, 4,     256,        3,          {{"net.weight", {3, 4}}},
                             "torch 1.13",  "f32",      "default",  "Haswell",
                             1'000,         2'000};

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_replace.h"
 #include "libs/base/errors.h"
 #include "libs/crypto/sha256.h"
 #include "tests/support/torchscript/modules.h"
@@ -180,13 +182,13 @@ TEST_CASE("a digest, bytes and parameters that are not the spec's are refused") 
                             right.bytes.substr(0, right.bytes.size() / 2),
                             right.bytes.substr(100)}) {
     ModelSpec spec = right.spec;
-    spec.torchscript.module_sha256 = crypto::Sha256(bytes).ToString();
+    spec.torchscript.module = crypto::Sha256(bytes);
     CHECK(reason(spec, bytes) == "MODULE_INVALID");
   }
   for (size_t at = 30; at < right.bytes.size(); at += right.bytes.size() / 7) {
     MadeModule changed = right;
     for (size_t i = at; i < at + 7 && i < changed.bytes.size(); ++i) changed.bytes[i] ^= 0x55;
-    changed.spec.torchscript.module_sha256 = crypto::Sha256(changed.bytes).ToString();
+    changed.spec.torchscript.module = crypto::Sha256(changed.bytes);
     const auto process = ModuleProcess::Start(changed.spec, changed.bytes, Options());
     if (!process.ok()) {
       CHECK((ReasonOf(process.status()) == "MODULE_INVALID" ||
@@ -279,7 +281,7 @@ TEST_CASE("specs of modules have one JSON, and bounds") {
     change(spec.torchscript);
     return !ValidateModelSpec(spec).ok() && !ParseModelSpec(ModelSpecToJson(spec)).ok();
   };
-  CHECK(refused([](auto& s) { s.module_sha256 = std::string(64, 'A'); }));
+  CHECK(refused([](auto& s) { s.module = {}; }));
   CHECK(refused([](auto& s) { s.inputs = 0; }));
   CHECK(refused([](auto& s) { s.input_values = 257; }));
   CHECK(refused([](auto& s) { s.classes = 1; }));
@@ -294,6 +296,12 @@ TEST_CASE("specs of modules have one JSON, and bounds") {
   CHECK(refused([](auto& s) { s.precision = "f16"; }));
   CHECK(refused([](auto& s) { s.aten_capability = ""; }));
   CHECK(refused([](auto& s) { s.blas_kernel = "Katmai"; }));
+  const std::string digest = right.torchscript.module.ToString();
+  const std::string upper = absl::AsciiStrToUpper(digest);
+  const std::string json = ModelSpecToJson(right);
+  CHECK(ParseModelSpec(json).ok());
+  REQUIRE(upper != digest);
+  CHECK(!ParseModelSpec(absl::StrReplaceAll(json, {{digest, upper}})).ok());
   ModelSpec mixed = right;
   mixed.layer_sizes = {3, 2};
   CHECK(!ValidateModelSpec(mixed).ok());
