@@ -13,6 +13,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "sdk" / "python"))
 subprocess.run([ROOT / "scripts" / "generate-sdk", "--if-stale"], check=True)
+# Agents train side by side in threads of one process; more threads below them only wait for each
+# other. Before anything loads a BLAS.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
 for name in ("ROCHDALE_KEY", "ROCHDALE_IDENTITY", "ROCHDALE_COOPERATIVE", "ROCHDALE_TARGET"):
     os.environ.pop(name, None)
 os.environ["ROCHDALE_HOME"] = "/nonexistent"  # nothing of this machine's own configuration

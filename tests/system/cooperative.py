@@ -53,7 +53,10 @@ CLOSED, ABANDONED = rounds.CLOSED, rounds.ABANDONED
 
 
 class Problem:
-    """Four classes of Gaussian points in 16 dimensions, as bytes."""
+    """Four classes of Gaussian points in 16 dimensions, as bytes, and an MLP. test_networks.py has
+    others: a World needs `model`, `validation_rows`, `member_rows` and (to play) `train`."""
+
+    model = {"layer_sizes": LAYERS}  # of admin.create_model
 
     def __init__(self, seed: int):
         self._seed = seed
@@ -66,6 +69,22 @@ class Problem:
         labels = rng.choice(LAYERS[-1], count, p=weights)
         inputs = self._centres[labels] + rng.normal(0, 48, (count, LAYERS[0]))
         return inputs.clip(0, 255).astype(np.uint8), labels.astype(np.uint8)
+
+    def validation_rows(self):
+        return self.rows(600, 1)
+
+    def member_rows(self, index: int):
+        # The first four have mostly one class each: members with the same data would be taken for
+        # copies of one another.
+        weights = np.full(LAYERS[-1], 1 / LAYERS[-1])
+        if index < LAYERS[-1]:
+            weights = weights * 0.6
+            weights[index] += 0.4
+        return self.rows(60, 100 + index, weights)
+
+    def train(self, base: dict, rows, seed) -> dict:
+        """Parameters after local training on a member's rows: arrays named as the model's."""
+        return train(base, *rows, seed)
 
 
 def train(base: dict, inputs, labels, seed, epochs: int = 2, rate: float = 0.2) -> dict:
@@ -122,15 +141,17 @@ class World:
     floor       rules on top of FLOOR
     funder      the world of this server that created the token supply, where this one comes later
     module      the bytes of a TorchScript module, the model instead of the built-in one
+    problem     what is learned, by which model
     """
 
     def __init__(self, server: Server, seed: int = 1, members: int = MEMBERS, copier: bool = False,
-                 parameters=None, floor=(), funder: "World | None" = None, module: bytes = b""):
+                 parameters=None, floor=(), funder: "World | None" = None, module: bytes = b"",
+                 problem: "Problem | None" = None):
         self.server, self.seed, self.slug = server, seed, f"coop-{seed}"
         self.parameters = {**PARAMETERS, **(parameters or {})}
         self.floor = [*FLOOR, *floor]
         self.cooperative_id, self.pool_id = self.id("cooperative"), self.id("pool")
-        self.problem, self._funder, self._module = Problem(seed), funder, module
+        self.problem, self._funder, self._module = problem or Problem(seed), funder, module
         self.founder_key, self.founder_id = self.key("founder"), self.id("founder")
         self.members = [self._member(i) for i in range(members)]
         if copier:
@@ -151,15 +172,9 @@ class World:
         return str(uuid.UUID(bytes=self._bytes("id", *what)[:16], version=4))
 
     def _member(self, index: int) -> Member:
-        # The first four have mostly one class each: members with the same data would be taken for
-        # copies of one another.
-        weights = np.full(LAYERS[-1], 1 / LAYERS[-1])
-        if index < LAYERS[-1]:
-            weights = weights * 0.6
-            weights[index] += 0.4
         return Member(index, self.key("member", index), self.key("agent", index),
                       self.id("member", index), self.id("agent", index), self.id("account", index),
-                      self.problem.rows(60, 100 + index, weights))
+                      self.problem.member_rows(index))
 
     # ---- Connections ----
 
@@ -200,7 +215,7 @@ class World:
     def found(self) -> "World":
         self.found_cooperative()
         self._create_model(self.founder.admin)
-        self.founder.admin.seal_validation_pool(*self.problem.rows(600, 1))
+        self.founder.admin.seal_validation_pool(*self.problem.validation_rows())
         self.founder.admin.create_pool(pool_id=self.pool_id)
         for member in self.members:
             self.join(member)
@@ -218,7 +233,7 @@ class World:
 
     def _create_model(self, acts) -> None:
         if not self._module:
-            acts.create_model(LAYERS, init_seed=self.seed)
+            acts.create_model(init_seed=self.seed, **self.problem.model)
             return
         acts.register_module(self._module)
         acts.create_model(torchscript=modules.describe(self._module, inputs=LAYERS[0],
@@ -266,7 +281,8 @@ class World:
                     for name, value in self.delta(member.copies, task).items()}
         known = self._deltas.get((task.number, member.index))
         if known is None:
-            after = train(task.base, *member.rows, (self.seed, 2, task.number, member.index))
+            after = self.problem.train(task.base, member.rows,
+                                       (self.seed, 2, task.number, member.index))
             known = {name: after[name] - task.base[name] for name in after}
             self._deltas[task.number, member.index] = known
         return known

@@ -146,6 +146,11 @@ class Cooperative:
     def __init__(self, client: Client, info):
         self.client, self.info, self.submitted_round = client, info, 0
 
+    async def model_spec(self):
+        """As rochdale.Cooperative.model_spec."""
+        request = protos.attribution.GetModelRequest(cooperative_id=self.info.cooperative_id)
+        return (await self.client.call("attribution", "GetModel", request)).model.spec
+
     async def current_round(self):
         request = protos.attribution.GetRoundRequest(cooperative_id=self.info.cooperative_id)
         return (await self.client.call("attribution", "GetRound", request)).round

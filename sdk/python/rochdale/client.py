@@ -216,6 +216,13 @@ class Cooperative:
             protos.governance.GetParametersRequest(cooperative_id=self.id))
         return {p.name: p.value for p in response.parameters}
 
+    def model_spec(self):
+        """The architecture of its model (attribution.v1.ModelSpec); torch_models.build makes a
+        PyTorch module of it. NotFound before founders have registered one."""
+        return self.client.transport.call(
+            "attribution", "GetModel",
+            protos.attribution.GetModelRequest(cooperative_id=self.id)).model.spec
+
     def round(self) -> RoundHandle:
         return RoundHandle(self)
 
