@@ -165,6 +165,9 @@ const std::vector<ReasonInfo>& Reasons() {
       // Attribution.
       {"NOT_APPLIED_HARMFUL", StatusCode::kFailedPrecondition,
        "The measured improvement was significantly negative; the update was left out of the step."},
+      {"NOT_APPLIED_VALUES", StatusCode::kFailedPrecondition,
+       "With the others' admitted updates it would have raised the loss of one of the "
+       "cooperative's probes by more than the floor allows; it was left out of the step."},
       {"NOT_APPLIED_ABANDONED", StatusCode::kFailedPrecondition,
        "The round was abandoned; nothing was applied."},
       {"LEASE_LOST", StatusCode::kFailedPrecondition,

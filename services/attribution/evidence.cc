@@ -8,6 +8,7 @@
 #include "libs/base/status_macros.h"
 #include "libs/learning/grid.h"
 #include "services/attribution/evidence_reader.h"
+#include "services/attribution/run_spec.h"
 
 namespace rochdale::attribution {
 namespace {
@@ -163,7 +164,65 @@ void ReadDraw(Reader& reader, Evidence& evidence) {
   if (evidence.visible_rows < 0 || evidence.visible_rows > rows) reader.Fail("visible_rows");
 }
 
+Json ValuesToJson(const AggregateValues& values) {
+  Json json = {{"bounds", Json::array()}, {"loss_sums", Json::array()}, {"masks", Json::array()}};
+  for (const ProbeBound& bound : values.bounds) {
+    json["bounds"].push_back({{"probe_id", bound.probe.ToString()},
+                              {"rows", bound.rows},
+                              {"eps_nanonats", bound.eps_nanonats}});
+  }
+  for (const uint64_t mask : values.masks) json["masks"].push_back(absl::StrCat(mask));
+  for (const std::vector<absl::int128>& sums : values.loss_sums) {
+    Json row = Json::array();
+    for (const absl::int128 sum : sums) row.push_back(Decimal(sum));
+    json["loss_sums"].push_back(std::move(row));
+  }
+  return json;
+}
+
+void ReadValues(Reader& reader, Evidence& evidence) {
+  if (!reader.Has("values")) return;
+  AggregateValues& values = evidence.values;
+  Reader json(reader.Member("values"));
+  for (const Json& item : json.Array("bounds")) {
+    Reader one(item);
+    values.bounds.push_back(
+        {one.Typed<ProbeId>("probe_id"), one.Int("rows"), one.Int("eps_nanonats")});
+    const ProbeBound& bound = values.bounds.back();
+    const size_t before = values.bounds.size() - 1;
+    if (before > 0 && bound.probe <= values.bounds[before - 1].probe) one.Fail("probe_id");
+    if (bound.rows < 1 || bound.rows > int64_t{1} << 31) one.Fail("rows");
+    if (bound.eps_nanonats < 0 || bound.eps_nanonats > kLossMax) one.Fail("eps_nanonats");
+    json.Also(one);
+  }
+  if (values.bounds.empty() || values.bounds.size() > kBoundsMax) json.Fail("bounds");
+  for (const Json& item : json.Array("masks")) {
+    values.masks.push_back(ParseMask(item, json, "masks"));
+  }
+  for (const Json& row : json.Array("loss_sums")) {
+    std::vector<absl::int128>& sums = values.loss_sums.emplace_back();
+    if (!row.is_array()) {
+      json.Fail("loss_sums");
+      break;
+    }
+    for (const Json& item : row) sums.push_back(ParseInt128(item, json, "loss_sums"));
+    for (const absl::int128 sum : sums) {
+      if (sum < 0 || sum > absl::int128(kLossMax) << 31) json.Fail("loss_sums");
+    }
+  }
+  reader.Also(json);
+}
+
 }  // namespace
+
+uint64_t RefusedMask(const Evidence& evidence) {
+  uint64_t refused = 0;
+  for (size_t i = 0; i < evidence.credits.size(); ++i) {
+    const bool applied = (evidence.applied_mask >> i & 1) != 0;
+    refused |= uint64_t{!applied && !evidence.credits[i].harmful} << i;
+  }
+  return refused;
+}
 
 std::string EvidenceToJson(const Evidence& evidence) {
   Json json;
@@ -220,6 +279,7 @@ std::string EvidenceToJson(const Evidence& evidence) {
   json["losses_root"] = evidence.losses_root.ToString();
   if (!evidence.model.exact()) json["losses_sha256"] = evidence.losses_sha256.ToString();
   json["applied_mask"] = absl::StrCat(evidence.applied_mask);
+  if (!evidence.values.bounds.empty()) json["values"] = ValuesToJson(evidence.values);
   json["credits"] = Json::array();
   for (const EvidenceCredit& credit : evidence.credits) {
     json["credits"].push_back({{"update_id", credit.update.ToString()},
@@ -267,6 +327,7 @@ absl::StatusOr<Evidence> ParseEvidence(absl::string_view text) {
     evidence.applied_mask = ParseMask(json["applied_mask"], reader, "applied_mask");
   }
   ReadCredits(reader, evidence);
+  ReadValues(reader, evidence);
   RETURN_IF_ERROR(reader.status());
   // One spelling: also refuses unknown keys, repeated keys and other number forms.
   if (EvidenceToJson(evidence) != text) {

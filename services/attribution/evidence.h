@@ -16,11 +16,13 @@
 //    "pool_rows":n,"pool_sha256":hex,"retired_rounds":[uuid,...],"round_id":uuid,"rows":[n,...],
 //    "rows_sha256":hex,"seed":hex,"seed_sha256":hex,"split_seed":hex,
 //    "updates":[{"effective_sha256":hex,"principal_id":uuid,"update_id":uuid},...],
-//    "visible_rows":n}
+//    "values":{"bounds":[{"eps_nanonats":n,"probe_id":uuid,"rows":n},...],
+//              "loss_sums":[["..",...],...],"masks":["..",...]},"visible_rows":n}
 //   updates and credits are in bit order; masks is absent where all 2^k coalitions were evaluated
 //   (then coalition_loss_sums[mask]), else coalition_loss_sums[i] belongs to masks[i]. applied_mask
 //   is a decimal string. aggregation is absent for the mean; sampling where none is (game.h);
-//   losses_sha256 where the model is exact: there, losses can be had again from everything else.
+//   losses_sha256 where the model is exact: there, losses can be had again from everything else;
+//   values where nothing was tested (aggregate_values.h).
 // No gRPC, no database, no torch: the service writes it, the offline verifier links it.
 #pragma once
 
@@ -39,6 +41,7 @@
 #include "libs/learning/aggregation.h"
 #include "libs/learning/evaluator.h"
 #include "libs/learning/model.h"
+#include "services/attribution/aggregate_values.h"
 #include "services/attribution/game.h"
 
 namespace rochdale::attribution {
@@ -94,8 +97,12 @@ struct Evidence {
   // round's credits follow from these; another evaluation is near them.
   crypto::Digest losses_sha256;
   uint64_t applied_mask = 0;
+  AggregateValues values;
   std::vector<EvidenceCredit> credits;
 };
+
+// What the test of values took from what the gate left: neither applied nor harmful.
+uint64_t RefusedMask(const Evidence& evidence);
 
 std::string EvidenceToJson(const Evidence& evidence);
 

@@ -237,6 +237,16 @@ absl::StatusOr<Screening> FilterClient::ScreenRound(const RoundId& round) {
     ASSIGN_OR_RETURN(const ProbeId id, ParseAnswer<ProbeId>(probe.probe_id()));
     ASSIGN_OR_RETURN(screening.probe_data[id], ParseAnswer<crypto::Digest>(probe.data_sha256()));
   }
+  if (static_cast<size_t>(response.aggregate_bounds_size()) > kBoundsMax) {
+    return absl::InternalError("the filter bounds too many probes");
+  }
+  for (const v1::AggregateBound& bound : response.aggregate_bounds()) {
+    NeededBound one;
+    ASSIGN_OR_RETURN(one.probe, ParseAnswer<ProbeId>(bound.probe_id()));
+    ASSIGN_OR_RETURN(one.data, ParseAnswer<crypto::Digest>(bound.data_sha256()));
+    one.eps_nanonats = std::max<int64_t>(bound.eps_nanonats(), 0);
+    screening.bounds.push_back(one);
+  }
   return screening;
 }
 

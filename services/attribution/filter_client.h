@@ -61,6 +61,7 @@ struct Screening {
   std::vector<ScreenedUpdate> updates;  // in order of commitment
   int64_t lineages = 0;
   std::map<ProbeId, crypto::Digest> probe_data;
+  std::vector<NeededBound> bounds;      // each probe once
 };
 
 struct Measurement {

@@ -233,23 +233,25 @@ absl::StatusOr<uint64_t> AppliedMask(const GameRule& rule, const Game& game) {
       learning::GateHarmful(CreditRuleOf(rule), Counted(rule, estimates.payment)));
 }
 
-absl::StatusOr<GameResult> Settle(const GameRule& rule, const Game& game) {
+absl::StatusOr<GameResult> Settle(const GameRule& rule, const Game& game, uint64_t refused) {
   ASSIGN_OR_RETURN(const Estimates estimates, EstimatesOf(rule, game));
   const learning::CreditRule credit_rule = CreditRuleOf(rule);
   const std::vector<learning::Estimate> payment = Counted(rule, estimates.payment);
   const std::vector<learning::Estimate> alone = Counted(rule, estimates.solo);
-  const std::vector<learning::Estimate> left_out = Counted(rule, estimates.leave_one_out);
+  const std::vector<learning::Estimate> without = Counted(rule, estimates.leave_one_out);
   const std::vector<bool> harmful = learning::GateHarmful(credit_rule, payment);
+  std::vector<bool> left_out = harmful;
+  for (int i = 0; i < game.contributors; ++i) left_out[i] = harmful[i] || (refused >> i & 1) != 0;
   GameResult result;
-  result.applied_mask = MaskWithout(harmful);
+  result.applied_mask = MaskWithout(left_out);
   const absl::Span<const int64_t> applied = game.Losses(result.applied_mask);
   if (applied.empty()) return Error("BAD_REQUEST", "the applied coalition was not evaluated");
   std::vector<int64_t> credits;
   if (rule.preset == learning::CreditPreset::kHardened) {
     const absl::int128 gain = LossSum(game.best) - LossSum(applied);
     const bool counts = gain >= absl::int128(rule.deadband_nanonats) * game.rows;
-    credits = counts ? learning::HardenedCredits(credit_rule, payment, harmful, game.best, applied,
-                                                 nullptr)
+    credits = counts ? learning::HardenedCredits(credit_rule, payment, left_out, game.best,
+                                                 applied, nullptr)
                      : std::vector<int64_t>(game.contributors, 0);
   }
   for (int i = 0; i < game.contributors; ++i) {
@@ -260,8 +262,9 @@ absl::StatusOr<GameResult> Settle(const GameRule& rule, const Game& game) {
     one.solo = estimates.solo[i].Mean();
     one.leave_one_out = estimates.leave_one_out[i].Mean();
     one.credit = credits.empty() ? std::max<int64_t>(alone[i].Mean(), 0) : credits[i];
+    if ((refused >> i & 1) != 0) one.credit = 0;
     one.disagreement = rule.preset == learning::CreditPreset::kHardened && one.credit > 0 &&
-                       learning::SignificantlyNegative(left_out[i], credit_rule.z_gate_hundredths);
+                       learning::SignificantlyNegative(without[i], credit_rule.z_gate_hundredths);
     result.contributors.push_back(one);
   }
   return result;

@@ -99,9 +99,10 @@ absl::StatusOr<bool> SamplingEnds(const GameRule& rule, const Game& game);
 // The coalition that the gate leaves: needed before Settle where not all were evaluated.
 absl::StatusOr<uint64_t> AppliedMask(const GameRule& rule, const Game& game);
 
-// The whole rule. BAD_REQUEST where sizes do not fit, a coalition that is needed is missing, or
-// sampling does not end here.
-absl::StatusOr<GameResult> Settle(const GameRule& rule, const Game& game);
+// The whole rule. `refused`: what the test of values took from what the gate left
+// (aggregate_values.h); it is not applied and earns nothing. BAD_REQUEST where sizes do not fit, a
+// coalition that is needed is missing, or sampling does not end here.
+absl::StatusOr<GameResult> Settle(const GameRule& rule, const Game& game, uint64_t refused = 0);
 
 // Sum over the rows.
 absl::int128 LossSum(absl::Span<const int64_t> losses);

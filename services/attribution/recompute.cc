@@ -124,6 +124,18 @@ absl::Status CompareSums(const Evidence& evidence, const Game& game) {
   return absl::OkStatus();
 }
 
+// What was refused is what the test of values refuses of what the gate leaves.
+absl::Status CheckRefusals(const Evidence& evidence) {
+  const uint64_t gate = evidence.applied_mask | RefusedMask(evidence);
+  uint64_t kept = gate;
+  if (!evidence.values.bounds.empty() && gate != 0) {
+    ASSIGN_OR_RETURN(const ValuesStep step, NextValuesStep(gate, evidence.values));
+    if (!step.ended) return Differs("values");
+    kept = step.kept;
+  }
+  return kept == evidence.applied_mask ? absl::OkStatus() : Differs("applied_mask");
+}
+
 absl::Status CompareCredits(const Evidence& evidence, const GameResult& result) {
   if (result.applied_mask != evidence.applied_mask) return Differs("applied_mask");
   for (size_t i = 0; i < evidence.credits.size(); ++i) {
@@ -152,8 +164,9 @@ absl::Status CheckRecomputation(const Evidence& evidence, BlobSource blobs,
   ASSIGN_OR_RETURN(const Inputs inputs, LoadInputs(evidence, blobs));
   ASSIGN_OR_RETURN(const Game game, GameOf(evidence, inputs, blobs, modules));
   RETURN_IF_ERROR(CompareSums(evidence, game));
-  ASSIGN_OR_RETURN(const GameResult result, Settle(evidence.rule, game));
+  ASSIGN_OR_RETURN(const GameResult result, Settle(evidence.rule, game, RefusedMask(evidence)));
   RETURN_IF_ERROR(CompareCredits(evidence, result));
+  RETURN_IF_ERROR(CheckRefusals(evidence));
   const std::string next = SerializeCheckpoint(
       AggregatorOf(evidence, inputs).Parameters(evidence.applied_mask), evidence.model);
   if (crypto::Sha256(next) != evidence.next) return Differs("next_sha256");

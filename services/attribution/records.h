@@ -9,13 +9,13 @@
 #include "libs/base/ids.h"
 #include "libs/crypto/sha256.h"
 #include "libs/learning/model.h"
+#include "services/attribution/aggregate_values.h"
 #include "services/attribution/comparison_evidence.h"
 
 namespace rochdale::attribution {
 
 using ModelId = Id<struct ModelTag>;
 using PlanId = Id<struct PlanTag>;
-using ProbeId = Id<struct ProbeTag>;
 using ExceptionId = Id<struct ExceptionTag>;
 
 struct ModelRecord {
@@ -107,7 +107,8 @@ struct RoundRecord {
   std::vector<int64_t> rows;  // empty before they are drawn
   std::optional<crypto::Digest> rows_sha256;
   std::optional<int64_t> retired_us;
-  std::optional<int64_t> applied_mask;
+  std::optional<int64_t> applied_mask;  // of the gate; then what the test of values left of it
+  std::optional<int64_t> refused_mask;  // by that test; nothing before it has ended
   std::optional<int64_t> applied;
   std::optional<crypto::Digest> next;
   std::optional<int64_t> visible_base;
@@ -146,6 +147,13 @@ struct NeededProbe {
   crypto::Digest data;
 };
 
+// What the round's step as a whole has to keep.
+struct NeededBound {
+  ProbeId probe;
+  crypto::Digest data;
+  int64_t eps_nanonats = 0;
+};
+
 struct CreditRecord {
   UpdateId update;
   RoundId round;
@@ -164,7 +172,8 @@ struct CreditRecord {
   int64_t deadband = 0;
 };
 
-enum class RunPurpose : int16_t { kMeasure = 1, kGame = 2, kAggregate = 3, kCompare = 4 };
+enum class RunPurpose : int16_t { kMeasure = 1, kGame = 2, kAggregate = 3, kCompare = 4,
+                                  kValues = 5 };
 enum class RunState : int16_t { kRunning = 1, kDone = 2, kFailed = 3, kCancelled = 4 };
 
 // A run belongs to a round or to an A/B test.

@@ -106,6 +106,9 @@ absl::StatusOr<Progress> RoundSteps::StoreScreening(const RoundRecord& round) {
   next.lineages = screening.lineages;
   RETURN_IF_ERROR(Write([&](pg::Transaction& tx) -> absl::Status {
     RETURN_IF_ERROR(Move(tx, next, round.state, Now()));
+    for (const NeededBound& bound : screening.bounds) {
+      RETURN_IF_ERROR(InsertNeededBound(tx, round.round, bound));
+    }
     int position = 0;
     for (const ScreenedUpdate& screened : screening.updates) {
       RoundUpdate update;

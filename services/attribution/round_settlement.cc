@@ -38,6 +38,12 @@ ExceptionRecord ExceptionOf(int kind, const RoundRecord& round, const Uuid& subj
 
 bool IsApplied(uint64_t mask, size_t bit) { return (mask >> bit & 1) != 0; }
 
+// Of a contributor that is not applied: the gate's reason or that of the test of values.
+const char* LeftOutReason(const RoundRecord& round, size_t bit) {
+  const auto refused = static_cast<uint64_t>(round.refused_mask.value_or(0));
+  return refused >> bit & 1 ? "NOT_APPLIED_VALUES" : "NOT_APPLIED_HARMFUL";
+}
+
 }  // namespace
 
 // What was measured after the gate.
@@ -108,6 +114,7 @@ absl::StatusOr<Progress> RoundSteps::Apply(const RoundRecord& round) {
                      return ListRoundUpdates(tx, round.round);
                    }));
   const std::vector<RoundUpdate> contributors = ContributorsOf(updates);
+  if (!round.refused_mask) return TestValues(round, contributors);
   ASSIGN_OR_RETURN(const RunStep step, EnsureRun(round, RunPurpose::kAggregate, 0, [&] {
                      return AggregateSpec(round, contributors);
                    }));
@@ -145,7 +152,8 @@ absl::StatusOr<RoundSteps::Settlement> RoundSteps::SettleRound(
   const uint64_t applied = static_cast<uint64_t>(round.applied_mask.value());
   if (game.Losses(applied).empty()) AddCoalitions(game, {applied}, aggregate.applied);
   const GameRule rule = GameRuleOf(parameters, game.contributors, model.spec);
-  ASSIGN_OR_RETURN(GameResult result, Settle(rule, game));
+  const uint64_t refused = static_cast<uint64_t>(round.refused_mask.value());
+  ASSIGN_OR_RETURN(GameResult result, Settle(rule, game, refused));
   if (result.applied_mask != applied) return absl::InternalError("the gate changed its mind");
 
   ASSIGN_OR_RETURN(blob::BlobStore * blobs, parts_.blobs());
@@ -199,6 +207,13 @@ absl::StatusOr<RoundSteps::Settlement> RoundSteps::SettleRound(
                      blobs->Put(absl::StrCat(EncodeLosses(game.losses), EncodeLosses(game.best))));
   }
   e.applied_mask = applied;
+  if ((applied | refused) != 0) {
+    ASSIGN_OR_RETURN(const auto bounds, Read<std::vector<NeededBound>>([&](auto& tx) {
+                       return ListNeededBounds(tx, round.round);
+                     }));
+    int stages = 0;
+    ASSIGN_OR_RETURN(e.values, LoadValues(round, bounds, &stages));
+  }
   for (size_t i = 0; i < contributors.size(); ++i) {
     const RoundUpdate& update = contributors[i];
     const ContributorResult& one = result.contributors[i];
@@ -281,7 +296,8 @@ absl::Status RoundSteps::StoreSettlement(const RoundRecord& round,
           LogCreditAssigned(tx, credit, update.decision_event, settlement.sha256, now));
       RETURN_IF_ERROR(credit.applied ? LogUpdateApplied(tx, next, update, now)
                                      : LogUpdateNotApplied(tx, next, update,
-                                                           "NOT_APPLIED_HARMFUL", &credit, now));
+                                                           LeftOutReason(round, bit), &credit,
+                                                           now));
       if (one.disagreement) {
         RETURN_IF_ERROR(InsertException(
             tx, ExceptionOf(kEstimatorDisagreement, round, update.update.value,
@@ -317,7 +333,7 @@ absl::StatusOr<std::vector<Outcome>> RoundSteps::FinalOutcomes(const RoundRecord
     } else if (IsApplied(applied, bit++)) {
       outcomes.push_back({update.update, OutcomeState::kApplied, ""});
     } else {
-      outcomes.push_back({update.update, OutcomeState::kNotApplied, "NOT_APPLIED_HARMFUL"});
+      outcomes.push_back({update.update, OutcomeState::kNotApplied, LeftOutReason(round, bit - 1)});
     }
   }
   return outcomes;

@@ -148,7 +148,7 @@ absl::StatusOr<Progress> RoundSteps::HandleFailedRun(const RoundRecord& round,
                                                      const RunRecord& run) {
   // After the gate nothing can be taken out any more: what is applied is what was evaluated.
   if (run.reason != "EVALUATION_RANGE" || !run.failed_update ||
-      run.purpose == RunPurpose::kAggregate) {
+      run.purpose == RunPurpose::kAggregate || run.purpose == RunPurpose::kValues) {
     RETURN_IF_ERROR(Abandon(round, run.reason.empty() ? "RUN_FAILED" : run.reason));
     return Progress::kMoved;
   }
@@ -210,8 +210,10 @@ absl::Status RoundSteps::Abandon(const RoundRecord& round, absl::string_view rea
                                                          .Text("reason", reason));
   if (launcher_ == nullptr) return absl::OkStatus();
   for (const RunPurpose purpose :
-       {RunPurpose::kMeasure, RunPurpose::kGame, RunPurpose::kAggregate}) {
-    const int stages = purpose == RunPurpose::kGame ? kGameStagesMax : 1;
+       {RunPurpose::kMeasure, RunPurpose::kGame, RunPurpose::kValues, RunPurpose::kAggregate}) {
+    const int stages = purpose == RunPurpose::kGame     ? kGameStagesMax
+                       : purpose == RunPurpose::kValues ? kValuesStagesMax
+                                                        : 1;
     for (int stage = 0; stage < stages; ++stage) {
       launcher_->Stop(RunIdOf(round.round, purpose, round.generation, stage));
     }

@@ -84,6 +84,17 @@ class RoundSteps {
   // The last stage that was begun; 0 where none was.
   absl::StatusOr<int> LastStage(const RoundRecord& round);
 
+  // round_values.cc: before anything is applied.
+  absl::StatusOr<Progress> TestValues(const RoundRecord& round,
+                                      const std::vector<RoundUpdate>& contributors);
+  absl::StatusOr<RunSpec> ValuesSpec(const RoundRecord& round,
+                                     const std::vector<RoundUpdate>& contributors,
+                                     const std::vector<NeededBound>& bounds,
+                                     const std::vector<uint64_t>& masks);
+  // What the stages of the test found that are DONE; `stages`: how many.
+  absl::StatusOr<AggregateValues> LoadValues(const RoundRecord& round,
+                                             const std::vector<NeededBound>& bounds, int* stages);
+
   // round_settlement.cc
   struct Aggregate;
   struct Settlement;
@@ -138,6 +149,8 @@ class RoundSteps {
 
 // Stages of a game whose Shapley values are sampled: at most 2, 4, ..., 512 pairs.
 inline constexpr int kGameStagesMax = 9;
+// Of the test of values: one for what the gate leaves, one for each update that is refused.
+inline constexpr int kValuesStagesMax = kContributorsMax + 1;
 
 RunId RunIdOf(const RoundId& round, RunPurpose purpose, int generation, int stage = 0);
 

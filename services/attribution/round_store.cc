@@ -30,6 +30,7 @@ RoundRecord RoundOf(const pg::Row& row) {
   r.rows_sha256 = row.Get<std::optional<crypto::Digest>>("rows_sha256");
   r.retired_us = row.Get<std::optional<int64_t>>("retired_us");
   r.applied_mask = row.Get<std::optional<int64_t>>("applied_mask");
+  r.refused_mask = row.Get<std::optional<int64_t>>("refused_mask");
   r.applied = row.Get<std::optional<int64_t>>("applied");
   r.next = row.Get<std::optional<crypto::Digest>>("next_sha256");
   r.visible_base = row.Get<std::optional<int64_t>>("visible_base_nanonats");
@@ -57,7 +58,7 @@ int Number(RoundState state) { return static_cast<int>(state); }
   "base_version, base_sha256, best_sha256, seed_sha256, seed, scenario, parameters, received, "  \
   "lineages, admitted, generation, drawn_rows, rows_sha256, retired_us, applied_mask, applied, " \
   "next_sha256, visible_base_nanonats, visible_loss_nanonats, evidence_sha256, reason, "         \
-  "opened_event, closed_event, created_us, opened_us, closed_us"
+  "opened_event, closed_event, created_us, opened_us, closed_us, refused_mask"
 
 }  // namespace
 
@@ -131,7 +132,7 @@ constexpr char kUpdateRound[] =
     "parameters = $8, received = $9, lineages = $10, admitted = $11, generation = $12, "
     "drawn_rows = $13, rows_sha256 = $14, applied_mask = $15, applied = $16, next_sha256 = $17, "
     "visible_base_nanonats = $18, visible_loss_nanonats = $19, reason = $20, closed_event = $21, "
-    "opened_us = $22, closed_us = $23 WHERE round_id = $1 AND state = $2";
+    "opened_us = $22, closed_us = $23, refused_mask = $24 WHERE round_id = $1 AND state = $2";
 absl::StatusOr<bool> UpdateRound(pg::Transaction& tx, const RoundRecord& r, RoundState from) {
   std::optional<std::vector<int64_t>> rows;
   if (!r.rows.empty()) rows = r.rows;
@@ -141,7 +142,7 @@ absl::StatusOr<bool> UpdateRound(pg::Transaction& tx, const RoundRecord& r, Roun
                       r.filter_told, r.deadline_us, r.seed, r.parameters, r.received, r.lineages,
                       r.admitted, r.generation, rows, r.rows_sha256, r.applied_mask, r.applied,
                       r.next, r.visible_base, r.visible_loss, r.reason, r.closed_event,
-                      r.opened_us, r.closed_us));
+                      r.opened_us, r.closed_us, r.refused_mask));
   return updated == 1;
 }
 
@@ -261,6 +262,27 @@ absl::StatusOr<std::vector<NeededProbe>> ListNeededProbes(pg::Transaction& tx,
     probes.push_back({row.Get<UpdateId>(0), row.Get<ProbeId>(1), row.Get<crypto::Digest>(2)});
   }
   return probes;
+}
+
+constexpr char kInsertBound[] =
+    "INSERT INTO round_bounds (round_id, probe_id, data_sha256, eps_nanonats) "
+    "VALUES ($1, $2, $3, $4)";
+absl::Status InsertNeededBound(pg::Transaction& tx, const RoundId& round,
+                               const NeededBound& bound) {
+  return tx.Exec(kInsertBound, round, bound.probe, bound.data, bound.eps_nanonats).status();
+}
+
+constexpr char kListBounds[] =
+    "SELECT probe_id, data_sha256, eps_nanonats FROM round_bounds WHERE round_id = $1 "
+    "ORDER BY probe_id";
+absl::StatusOr<std::vector<NeededBound>> ListNeededBounds(pg::Transaction& tx,
+                                                          const RoundId& round) {
+  ASSIGN_OR_RETURN(const pg::Rows rows, tx.Exec(kListBounds, round));
+  std::vector<NeededBound> bounds;
+  for (const pg::Row& row : rows) {
+    bounds.push_back({row.Get<ProbeId>(0), row.Get<crypto::Digest>(1), row.Get<int64_t>(2)});
+  }
+  return bounds;
 }
 
 // ---- Rows ----

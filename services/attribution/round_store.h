@@ -60,6 +60,11 @@ absl::Status InsertNeededProbe(pg::Transaction& tx, const RoundId& round,
                                const NeededProbe& needed);
 absl::StatusOr<std::vector<NeededProbe>> ListNeededProbes(pg::Transaction& tx,
                                                           const RoundId& round);
+absl::Status InsertNeededBound(pg::Transaction& tx, const RoundId& round,
+                               const NeededBound& bound);
+// By probe.
+absl::StatusOr<std::vector<NeededBound>> ListNeededBounds(pg::Transaction& tx,
+                                                          const RoundId& round);
 
 // Rows of the cooperative that are never drawn again, with the rounds that drew them.
 struct RetiredRows {

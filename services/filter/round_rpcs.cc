@@ -26,6 +26,7 @@ namespace kind = crypto::kind;
 
 constexpr int kUpdatesMax = 100'000;
 constexpr int kProbesMax = 10'000;
+constexpr int kBoundsMax = 256;
 
 std::vector<Update> WithState(const std::vector<Update>& updates,
                               std::initializer_list<UpdateState> states) {
@@ -43,6 +44,22 @@ std::vector<Update> WithState(const std::vector<Update>& updates,
 bool MayMeasure(const std::optional<Probe>& probe, const Update& update, bool for_floor) {
   if (!probe || probe->cooperative != update.cooperative) return false;
   return !probe->principal || (!for_floor && *probe->principal == update.principal);
+}
+
+// By probe: how far the floor lets the round's step as a whole raise its loss. Rules of the default
+// mode hold an update against the round's others; for the step of all there are no others.
+std::map<Uuid, int64_t> AggregateBounds(const RuleSet& floor) {
+  std::map<Uuid, int64_t> bounds;
+  for (const Rule& rule : floor.rules) {
+    const bool fixed = rule.mode == RuleMode::kRefuse || rule.mode == RuleMode::kReview;
+    if (rule.kind != RuleKind::kValueEffect || !fixed) continue;
+    for (const Uuid& probe : rule.probes) {
+      const int64_t eps = std::max<int64_t>(rule.bound, 0);
+      const auto [at, fresh] = bounds.emplace(probe, eps);
+      if (!fresh) at->second = std::min(at->second, eps);
+    }
+  }
+  return bounds;
 }
 
 // Where an outcome may follow: forward only, and never from REJECTED or EXPIRED.
@@ -264,6 +281,18 @@ grpc::Status FilterService::ScreenRound(grpc::ServerContext* context,
         v1::ProbeData& data = *response->add_probes();
         data.set_probe_id(probe_id.ToString());
         data.set_data_sha256(probes[probe_id]->data.ToString());
+      }
+      for (const auto& [probe_id, eps] : AggregateBounds(input.floor)) {
+        ASSIGN_OR_RETURN(const auto probe, FindProbe(tx, ProbeId{probe_id}));
+        // A rule about any other probe errs, and has denied every update.
+        if (!probe || probe->cooperative != round.cooperative || probe->principal) continue;
+        if (response->aggregate_bounds_size() == kBoundsMax) {
+          return Error("RULE_ERROR", "the floor bounds more than 256 probes");
+        }
+        v1::AggregateBound& bound = *response->add_aggregate_bounds();
+        bound.set_probe_id(probe_id.ToString());
+        bound.set_data_sha256(probe->data.ToString());
+        bound.set_eps_nanonats(eps);
       }
       return absl::OkStatus();
     });

@@ -24,6 +24,7 @@ constexpr int kFoundersMax = 16;
 constexpr int kPoolsMax = 64;
 constexpr int kRulesMax = 64;
 constexpr int kProbesMax = 16;                       // of one rule
+constexpr size_t kBoundedProbesMax = 256;            // of a floor: in rules that bound the step
 constexpr int64_t kEpsMax = 10'000'000'000;          // nano-nats
 constexpr int64_t kPoolMax = 1'000'000'000'000'000;  // 10^9 tokens
 constexpr int kDescriptionMaxChars = 2'000;
@@ -130,8 +131,22 @@ void CheckFloorRule(const common::v1::Rule& rule, const std::string& at, FieldEr
   CheckText(rule.explanation(), 0, 1'000, at + "explanation", errors);
 }
 
+// Whether a round's step as a whole is held to this rule's bound: rule.proto, VALUE_EFFECT.
+bool BoundsTheStep(const common::v1::Rule& rule) {
+  return rule.kind() == common::v1::RULE_KIND_VALUE_EFFECT &&
+         (rule.mode() == common::v1::RULE_MODE_REFUSE ||
+          rule.mode() == common::v1::RULE_MODE_REVIEW);
+}
+
 void CheckFloor(const v1::Genesis& genesis, FieldErrors& errors) {
   if (genesis.floor_size() > kRulesMax) errors.Add("floor", "at most 64 rules");
+  std::set<std::string> bounded;
+  for (const common::v1::Rule& rule : genesis.floor()) {
+    if (BoundsTheStep(rule)) bounded.insert(rule.probe_ids().begin(), rule.probe_ids().end());
+  }
+  if (bounded.size() > kBoundedProbesMax) {
+    errors.Add("floor", "at most 256 probes in value effects of mode refuse or review");
+  }
   std::set<std::string> ids;
   for (int i = 0; i < genesis.floor_size() && i < kRulesMax; ++i) {
     const common::v1::Rule& rule = genesis.floor(i);

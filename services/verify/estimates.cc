@@ -197,13 +197,15 @@ absl::Status CheckCredits(const Evidence& evidence, const Estimates& estimates) 
   if (!losses.Has(evidence.applied_mask)) {
     return absl::DataLossError("the applied coalition was not evaluated");
   }
+  const uint64_t refused = attribution::RefusedMask(evidence);
   std::vector<int128> bounded;
   int128 sum = 0;
   for (size_t i = 0; i < evidence.credits.size(); ++i) {
     const attribution::EvidenceCredit& credit = evidence.credits[i];
     const int128 lower =
         Shifted(Counted(evidence, estimates.paid[i]), credit.standard_error, rows, -z_bound);
-    bounded.push_back(credit.harmful ? int128(0) : std::max(lower, int128(0)));
+    const bool left_out = credit.harmful || (refused >> i & 1) != 0;
+    bounded.push_back(left_out ? int128(0) : std::max(lower, int128(0)));
     sum += bounded.back();
   }
   const int64_t scale = estimates.paid[0].scale;
@@ -218,9 +220,23 @@ absl::Status CheckCredits(const Evidence& evidence, const Estimates& estimates) 
     if (evidence.rule.preset == learning::CreditPreset::kHardened) {
       expected = sum == 0 ? 0 : Scaled(bounded[i], sum, gain, scale, rows);
     }
+    if ((refused >> i & 1) != 0) expected = 0;
     if (credit.credit != expected) return Differs("credit_nanonats", credit.update);
   }
   return absl::OkStatus();
+}
+
+// What was applied is what the gate left, less what the test of values refused.
+absl::Status CheckValues(const Evidence& evidence, uint64_t gate) {
+  uint64_t kept = gate;
+  if (!evidence.values.bounds.empty() && gate != 0) {
+    ASSIGN_OR_RETURN(const attribution::ValuesStep step,
+                     attribution::NextValuesStep(gate, evidence.values));
+    if (!step.ended) return absl::DataLossError("the test of values does not end");
+    kept = step.kept;
+  }
+  if (kept == evidence.applied_mask) return absl::OkStatus();
+  return absl::DataLossError("applied_mask is not what gate and test of values leave");
 }
 
 // All coalitions up to 10 updates; above, none, all, each alone, all but each, those of sampled
@@ -278,7 +294,7 @@ absl::Status CheckEstimates(const Evidence& evidence) {
   const int64_t rows = static_cast<int64_t>(evidence.rows.size());
   const int64_t z_gate = evidence.rule.z_gate_micro / 10'000;
   const bool hardened = evidence.rule.preset == learning::CreditPreset::kHardened;
-  uint64_t applied = 0;
+  uint64_t gate = 0;
   for (size_t i = 0; i < evidence.credits.size(); ++i) {
     const attribution::EvidenceCredit& credit = evidence.credits[i];
     const Total& paid = estimates.paid[i];
@@ -291,11 +307,9 @@ absl::Status CheckEstimates(const Evidence& evidence) {
     const bool harmful = hardened && Shifted(Counted(evidence, paid), credit.standard_error, rows,
                                              z_gate) < 0;
     if (harmful != credit.harmful) return Differs("harmful", credit.update);
-    if (!harmful) applied |= uint64_t{1} << i;
+    if (!harmful) gate |= uint64_t{1} << i;
   }
-  if (applied != evidence.applied_mask) {
-    return absl::DataLossError("applied_mask is not what the gate leaves");
-  }
+  RETURN_IF_ERROR(CheckValues(evidence, gate));
   return CheckCredits(evidence, estimates);
 }
 

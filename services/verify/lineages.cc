@@ -19,9 +19,6 @@ namespace tag = crypto::tag;
 
 using crypto::Entry;
 
-// By how much the clocks of services may differ, and what one knows of another may be old.
-constexpr int64_t kSlackUs = 60'000'000;
-
 constexpr char kParameter[] = "lineage.unattested";
 constexpr char kReasonOfOwner[] = "OWNER_HAS_UPDATE";
 
@@ -72,7 +69,7 @@ absl::Status TakeOwners(const Log& log, Decided& decided) {
   }
   for (const Entry* other : log.About(kind::kKycAttested, principal)) {
     const bool later = attested == nullptr || other->time_us > attested->time_us;
-    if (later && other->time_us <= decided.committed->time_us - kSlackUs) {
+    if (later && other->time_us <= decided.committed->time_us - kClockSlackUs) {
       return Wrong(decided, "was decided without its principal's last attestation");
     }
   }
@@ -123,8 +120,8 @@ std::optional<bool> Together(const Log& log, const CooperativeId& cooperative, i
     const Entry& changed = log.at(i);
     const auto name = changed.Text(tag::kParameter);
     if (changed.cooperative != cooperative || !name.ok() || *name != kParameter) continue;
-    if (changed.time_us > to_us + kSlackUs) continue;
-    if (changed.time_us < from_us - kSlackUs) values.clear();
+    if (changed.time_us > to_us + kClockSlackUs) continue;
+    if (changed.time_us < from_us - kClockSlackUs) values.clear();
     values.insert(changed.Text(tag::kValue).value_or("") == "together");
   }
   if (values.size() != 1) return std::nullopt;

@@ -15,6 +15,7 @@
 #include "services/verify/estimates.h"
 #include "services/verify/json.h"
 #include "services/verify/lineages.h"
+#include "services/verify/value_bounds.h"
 #include "services/verify/weights.h"
 
 namespace rochdale::verify {
@@ -216,10 +217,17 @@ absl::Status CheckUpdates(const Log& log, const Evidence& evidence) {
       return wrong("was committed by another principal");
     }
     const bool applied = evidence.applied_mask >> i & 1;
+    const bool harmful = evidence.credits[i].harmful;
     const Entry* put = log.Only(kind::kUpdateApplied, update.update.value);
     const auto left_out = log.About(kind::kUpdateNotApplied, update.update.value);
     if (applied != (put != nullptr) || applied != left_out.empty()) {
       return wrong("is applied by the evidence or by the log, not by both");
+    }
+    for (const Entry* entry : left_out) {
+      const char* const reason = harmful ? "NOT_APPLIED_HARMFUL" : "NOT_APPLIED_VALUES";
+      if (entry->Text(tag::kReason).value_or("") != reason) {
+        return wrong("was left out for another reason by the log than by the evidence");
+      }
     }
     if (applied && DigestOr(*put, tag::kEffectiveDigest) != update.effective) {
       return wrong("was applied with another effective digest");
@@ -349,6 +357,7 @@ Rounds CheckRounds(const Bundle& bundle, const Log& log, const Documents& docume
     auto evidence = ReadEvidence(bundle, made, path);
     if (!check.Need(evidence.status(), path)) continue;
     check.Need(CheckOpening(log, *evidence), path);
+    check.Need(CheckValueBounds(log, documents, decisions, *evidence), path);
     if (!IsUnderWay(log, evidence->round)) {
       check.Need(CheckClosing(log, *evidence), path);
       check.Need(CheckLineage(log, *evidence), path);

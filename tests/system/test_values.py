@@ -1,8 +1,10 @@
 """Values decide what may train, over the real API: a principal's own probe refuses, the
 cooperative's direction rule projects, and authority is looked at again when a round is screened."""
 
+import json
 import subprocess
 
+import numpy as np
 import pytest
 
 import checks
@@ -117,3 +119,61 @@ def test_authority_that_ends_before_screening_is_missed(world):
     assert states(world, number)[:2] == ["REJECTED", "REJECTED"]
     assert reasons(world, number)[:2] == ["AGENT_PAUSED", "MANDATE_MISSING"]
     checks.check_all(world)
+
+
+# ---- Values of all, against what all do together ----
+
+TOGETHER = "6a1f8cab-4d2e-4f30-9b7c-ad1e2f3a4b5c"
+EPS_NANONATS = 260_000_000
+
+
+class Together(World):
+    """Whose floor refuses that a probe's loss rises, of one update and of the step of all."""
+
+    def __init__(self, server, funder):
+        super().__init__(server, seed=9, members=3, funder=funder, floor=[admin.rule(
+            "common", "VALUE_EFFECT", "REFUSE", probe_ids=[TOGETHER], eps_nanonats=EPS_NANONATS)])
+
+    def found(self):
+        super().found()
+        inputs, labels = self.problem.rows(60, 51)
+        # Of one class the model knows, the labels are another's: to learn is to unlearn these.
+        self.founder.admin.register_probe("common", inputs, np.full_like(labels, 3),
+                                          probe_id=TOGETHER, of_cooperative=True)
+        return self
+
+
+def test_what_breaks_the_floor_only_together_is_refused(world, tmp_path):
+    """Each update keeps the floor's bound, and all are admitted; the step of all breaks it, and is
+    taken without the update that adds most. Whoever has the bundle finds the same."""
+    together = Together(world.server, world).found()
+    together.start_training(1)
+    round_ = together.play(1)
+    assert (round_.admitted, round_.applied) == (3, 2)
+    rises = []
+    for member in together.members:
+        update = together.founder.update(together.update_ids[1, member.index])
+        finding = next(f for f in update.decision().findings if f.rule_id == "common")
+        assert finding.verdict == checks.protos.filter.VERDICT_ALLOW
+        rises.append(int(finding.measured))
+    assert max(rises) <= EPS_NANONATS < sum(rises)
+    refused = reasons(together, 1).index("NOT_APPLIED_VALUES")
+    assert states(together, 1) == ["NOT_APPLIED" if i == refused else "APPLIED" for i in range(3)]
+    assert "NOT_APPLIED_VALUES" in together.agent(together.members[refused]).update(
+        together.update_ids[1, refused]).explain()
+    assert together.credits()[1, refused] == 0
+    checks.check_epoch(together, together.settle(1, 1))
+    checks.check_all(together)
+    bundle = tmp_path / "bundle"
+    export.export(together.founder, together.slug, bundle, all_statements=True)
+    evidence = json.loads((bundle / "rounds" / f"{round_.round_id}.json").read_text())
+    assert evidence["values"]["bounds"] == [
+        {"probe_id": TOGETHER, "rows": 60, "eps_nanonats": EPS_NANONATS}]
+    assert evidence["values"]["masks"] == ["0", "7", "6", "5", "3"]
+    sums = [int(s) for s in evidence["values"]["loss_sums"][0]]
+    assert sums[2 + refused] == min(sums[2:]) <= sums[0] + 60 * EPS_NANONATS < sums[1]
+    assert int(evidence["applied_mask"]) == 7 & ~(1 << refused)
+    result = subprocess.run([PROGRAMS / "rochdale-verify", "bundle", bundle, "--origin-key",
+                             together.server.log_key], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stdout + result.stderr
+    together.close()

@@ -220,6 +220,12 @@ grpc::Status FakeFilter::ScreenRound(grpc::ServerContext*,
       }
     }
     for (const FakeProbe& probe : probes) {
+      if (probe.aggregate_eps) {
+        filter_v1::AggregateBound& bound = *response->add_aggregate_bounds();
+        bound.set_probe_id(probe.probe_id);
+        bound.set_data_sha256(Put(probe.data));
+        bound.set_eps_nanonats(*probe.aggregate_eps);
+      }
       if (!needed.contains(probe.probe_id)) continue;
       filter_v1::ProbeData& data = *response->add_probes();
       data.set_probe_id(probe.probe_id);

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -62,6 +63,7 @@ struct FakeProbe {
   std::string probe_id;
   std::string principal_id;
   std::string data;  // the file
+  std::optional<int64_t> aggregate_eps;  // that the floor bounds it by
 };
 
 class FakeFilter final : public filter_v1::FilterService::Service {

@@ -41,13 +41,16 @@ TEST_CASE("a process that dies at any step is continued by the next one") {
       "revealing",    "commitments taken", "intake closed",   "reveals taken",
       "screened",     "screening stored", "run/1",            "decided",
       "decisions stored", "rows drawn",   "run/2",            "evaluated",
-      "gate stored",  "run/3",            "settled",          "settlement stored",
+      "gate stored",  "run/5",            "values tested",    "run/3",
+      "settled",      "settlement stored",
       "outcomes recorded", "closed"};
   World world;
   for (const uint32_t seed : {1u, 2u, 3u}) world.AddUpdate(0.5, seed);
   const FakeProbe probe{world.NewId(), world.filter.updates[0].principal_id,
                         learning::SerializeDataset(MakeRows(20, 78))};
   world.filter.probes = {probe};
+  world.filter.probes.push_back({world.NewId(), "", learning::SerializeDataset(MakeRows(20, 79)),
+                                 /*aggregate_eps=*/int64_t{1} << 40});
   world.filter.updates[0].probes = {probe.probe_id};
   std::atomic<size_t> at{0};
   const auto fault = [&](absl::string_view step) {

@@ -515,6 +515,11 @@ TEST_CASE("values of a profile and of the floor decide, and are told to whom the
   const Screened s =
       ScreenedRound(w, 1, trainers, {Honest(0), Honest(1), Honest(2)}, {gradient});
   CHECK(s.screening.probes_size() == 2);
+  // What the floor lets no update do, the round's step as a whole may not do either.
+  REQUIRE(s.screening.aggregate_bounds_size() == 1);
+  CHECK(s.screening.aggregate_bounds(0).probe_id() == common.probe_id());
+  CHECK(s.screening.aggregate_bounds(0).eps_nanonats() == 1'000);
+  CHECK(s.screening.aggregate_bounds(0).data_sha256() == common.data_sha256());
   CHECK(s.screening.updates(0).probe_ids_size() == 2);
   CHECK(s.screening.updates(1).probe_ids_size() == 1);
   const auto decided = w.attribution->Ok(
@@ -574,6 +579,42 @@ TEST_CASE("values of a profile and of the floor decide, and are told to whom the
   one.set_update_id(s.updates[0]);
   CHECK(w.f.As<Stub>(trainers[1].agent).Ok(&Stub::GetUpdate, one).update().reason().empty());
   CHECK(w.f.As<Stub>(w.founder).Ok(&Stub::GetUpdate, one).update().reason() == "VALUE_EFFECT");
+}
+
+TEST_CASE("the floor's fixed bounds are those that a round's step as a whole has to keep",
+          "[filter]") {
+  World w;
+  const Trainer ada = w.NewTrainer();
+  std::vector<std::string> probes;
+  for (int i = 0; i < 3; ++i) {
+    probes.push_back(w.ProbeOf(w.founder, ProbeRows(3, 10 + i)).probe_id());
+  }
+  std::sort(probes.begin(), probes.end());
+  int rules = 0;
+  const auto add = [&](common_v1::RuleKind kind, common_v1::RuleMode mode, int64_t eps,
+                       std::vector<std::string> of) {
+    common_v1::Rule& rule = *w.rules.add_floor();
+    rule.set_id("rule" + std::to_string(++rules));
+    rule.set_kind(kind);
+    rule.set_mode(mode);
+    rule.set_eps_nanonats(eps);
+    for (const std::string& probe : of) rule.add_probe_ids(probe);
+  };
+  using enum common_v1::RuleKind;
+  using enum common_v1::RuleMode;
+  add(RULE_KIND_VALUE_EFFECT, RULE_MODE_REVIEW, 7, {probes[1]});
+  add(RULE_KIND_VALUE_EFFECT, RULE_MODE_REFUSE, 5, {probes[1]});         // the smaller one
+  add(RULE_KIND_VALUE_EFFECT, RULE_MODE_REVIEW, 0, {probes[0]});         // the governed one
+  add(RULE_KIND_VALUE_EFFECT, RULE_MODE_UNSPECIFIED, 1, {probes[0], probes[2]});  // no bound
+  add(RULE_KIND_GROUP_HARM, RULE_MODE_REFUSE, 1, {probes[2]});
+  w.governance.SetCooperative(w.rules);
+  w.f.clock.Advance(absl::Minutes(1));
+  const Screened s = ScreenedRound(w, 1, {ada}, {Honest(0)});
+  REQUIRE(s.screening.aggregate_bounds_size() == 2);
+  CHECK(s.screening.aggregate_bounds(0).probe_id() == probes[0]);
+  CHECK(s.screening.aggregate_bounds(0).eps_nanonats() == 10'000'000);
+  CHECK(s.screening.aggregate_bounds(1).probe_id() == probes[1]);
+  CHECK(s.screening.aggregate_bounds(1).eps_nanonats() == 5);
 }
 
 TEST_CASE("a floor rule is never measured on a member's own probe", "[filter]") {

@@ -167,6 +167,26 @@ TEST_CASE("a floor that the filter could not evaluate is refused", "[governance]
   }
 }
 
+TEST_CASE("a floor bounds a round's step on at most 256 probes", "[governance]") {
+  World w;
+  const Person founder;
+  v1::Genesis genesis = w.Genesis("wide", {founder}, 1);
+  for (int i = 0; i < 17; ++i) {  // of 16 probes each, one rule more than that
+    common::v1::Rule& rule = *genesis.add_floor();
+    rule.set_id("rule" + std::to_string(i));
+    rule.set_kind(common::v1::RULE_KIND_VALUE_EFFECT);
+    rule.set_mode(i % 2 == 0 ? common::v1::RULE_MODE_REFUSE : common::v1::RULE_MODE_REVIEW);
+    for (int k = 0; k < 16; ++k) rule.add_probe_ids(w.f.NewId());
+  }
+  CHECK(w.anyone->BadFields(&Stub::FoundCooperative, w.Founding(genesis, {founder})) ==
+        Fields{"floor"});
+  // One that holds updates against one another bounds no step; nor does the same probe again.
+  genesis.mutable_floor(16)->set_mode(common::v1::RULE_MODE_UNSPECIFIED);
+  *genesis.mutable_floor(15)->mutable_probe_ids() = genesis.floor(14).probe_ids();
+  CHECK(w.anyone->Ok(&Stub::FoundCooperative, w.Founding(genesis, {founder}))
+            .cooperative().floor_size() == 17);
+}
+
 TEST_CASE("the first genesis creates the supply, once, whatever the ledger does", "[governance]") {
   std::atomic<int> open_failures{2}, lost_answers{2};
   World w;

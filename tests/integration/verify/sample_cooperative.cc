@@ -144,6 +144,23 @@ crypto::SignedDocument SampleCooperative::Sign(const crypto::KeyPair& key, const
   return *std::move(document);
 }
 
+// Rules that a round's step as a whole is held to, written as people may write them, and others.
+Json SampleCooperative::Floor() const {
+  const std::string effect = "RULE_KIND_VALUE_EFFECT", others = NewId("other probe").ToString();
+  return {{{"id", "false"}, {"kind", effect}, {"mode", "RULE_MODE_REFUSE"},
+           {"probeIds", {FalseProbe().ToString()}},
+           {"epsNanonats", absl::StrCat(kFalseEpsNanonats)}},
+          {{"id", "learnt"}, {"kind", 6}, {"mode", 3},
+           {"probe_ids", {LearntProbe().ToString()}}},
+          {{"id", "milder"}, {"kind", effect}, {"mode", "RULE_MODE_REVIEW"},
+           {"probeIds", {FalseProbe().ToString()}},
+           {"epsNanonats", kFalseEpsNanonats + 1}},
+          {{"id", "usual"}, {"kind", effect}, {"probeIds", {others}}, {"epsNanonats", "1"}},
+          {{"id", "gap"}, {"kind", "RULE_KIND_GROUP_HARM"}, {"mode", "RULE_MODE_REFUSE"},
+           {"probeIds", {others}}, {"epsNanonats", "1"}},
+          {{"id", "magnitude"}, {"kind", "RULE_KIND_MAGNITUDE"}, {"mode", "RULE_MODE_REFUSE"}}};
+}
+
 void SampleCooperative::Found() {
   crypto::EntryBuilder started = Entry(kind::kLogStarted, nullptr);
   Append(started.Bytes(tag::kRegisteredKey, log_key_.public_key().AsBytes())
@@ -154,6 +171,7 @@ void SampleCooperative::Found() {
              .Document(Sign(founder_, "rochdale.governance.v1.Genesis",
                             Json{{"cooperativeId", cooperative_.ToString()},
                                  {"founderPublicKeys", {founder_.public_key().ToString()}},
+                                 {"floor", Floor()},
                                  {"parameters", {{{"name", "round.open_ms"}, {"value", "900"}}}}}
                                 .dump())));
   crypto::EntryBuilder first = Entry(kind::kParameterChanged, nullptr);

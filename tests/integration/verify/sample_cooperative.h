@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
+#include "nlohmann/json.hpp"
 #include "libs/base/ids.h"
 #include "libs/crypto/ed25519.h"
 #include "libs/crypto/entry_builder.h"
@@ -20,6 +22,9 @@
 #include "services/attribution/evidence.h"
 
 namespace rochdale::verify {
+
+// Bounds of its floor on two probes, the second as it is governed where nobody changed it.
+inline constexpr int64_t kFalseEpsNanonats = 25'000'000, kGovernedEpsNanonats = 10'000'000;
 
 enum class Fault {
   kNone,
@@ -55,6 +60,15 @@ enum class Fault {
   kOtherKyc,               // a KYC level's entry says more than was signed
   kOtherParameter,         // a first value that is not in the genesis
   kOtherVerdict,           // an A/B test is said to be won by the other one
+  // Of the test of values that refused an update:
+  kOtherRefusal,           // the others are refused instead
+  kRefusedIsKept,          // nobody is
+  kValuesDropped,          // the evidence does not say what was tested
+  kValuesNeverTested,      // nor is anybody refused
+  kBoundDropped,           // a probe of the floor is not tested
+  kBoundLifted,            // its bound is higher than the floor has it
+  kOtherValueSums,         // the sums say that nobody was to be refused
+  kOtherReason,            // the log says that the refused update was harmful
   kLateStop,               // an A/B test went on after the look that ended it
   kOtherLineages,          // the evidence has another number of lineages than the log
   kTwoOfALineage,          // a copy of which the log says that it was admitted
@@ -147,6 +161,20 @@ class SampleCooperative {
   learning::Aggregation AggregationOf(const std::vector<Update>& admitted);
   void Settle(int64_t number, const RoundId& round, const EventId& opened,
               const std::vector<Update>& admitted);
+  attribution::AggregateValues TestValues(
+      uint64_t gate,
+      absl::FunctionRef<std::vector<int64_t>(const std::vector<uint64_t>&, learning::Rows)> losses);
+  void LieAboutValues(uint64_t gate, uint64_t& applied, attribution::AggregateValues& values);
+  const char* NotAppliedReason(const attribution::EvidenceCredit& credit) const {
+    return credit.harmful || Is(Fault::kOtherReason) ? "NOT_APPLIED_HARMFUL"
+                                                     : "NOT_APPLIED_VALUES";
+  }
+  nlohmann::json Floor() const;
+  // Probes of the cooperative that its floor bounds.
+  attribution::ProbeId FalseProbe() const {
+    return attribution::ProbeId{NewId("probe with false labels")};
+  }
+  attribution::ProbeId LearntProbe() const { return attribution::ProbeId{NewId("learnt probe")}; }
   void LogRound(const attribution::Evidence& evidence, const EventId& opened,
                 const std::vector<Update>& admitted, const crypto::Digest& digest);
   void Compare();  // what the first round started from with what it made

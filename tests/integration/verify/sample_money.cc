@@ -160,7 +160,7 @@ void SampleCooperative::CloseEpoch(int64_t number, int64_t revenue) {
       Json line = {{"round_number", absl::StrCat(c.round_number)},
                    {"update_id", c.update.ToString()},
                    {"outcome", c.applied ? "APPLIED" : "NOT_APPLIED"},
-                   {"reason", c.applied ? "" : "NOT_APPLIED_HARMFUL"},
+                   {"reason", c.applied ? "" : NotAppliedReason(c.credit)},
                    {"credit_entry", {{"event_id", c.event.ToString()}}},
                    {"decision_entry", {{"event_id", c.decision.ToString()}}}};
       const auto put = [&](const char* field, int64_t value) {

@@ -343,7 +343,14 @@ void SampleCooperative::Settle(int64_t number, const RoundId& round, const Event
     } while (!Must(attribution::SamplingEnds(evidence.rule, game)));
   }
   evidence.pairs = game.pairs;
-  const uint64_t applied = Must(attribution::AppliedMask(evidence.rule, game));
+  const uint64_t gate = Must(attribution::AppliedMask(evidence.rule, game));
+  evidence.values = TestValues(gate, [&](const std::vector<uint64_t>& masks,
+                                         learning::Rows probe) {
+    return Must(aggregator.Evaluate(evaluator, spec_, masks, probe)).losses;
+  });
+  uint64_t applied = gate;
+  if (gate != 0) applied = Must(attribution::NextValuesStep(gate, evidence.values)).kept;
+  if (applied != gate) LieAboutValues(gate, applied, evidence.values);
   if (game.Losses(applied).empty()) add({applied});
   evidence.masks = game.masks;
   for (const uint64_t mask : game.masks) {
@@ -352,7 +359,8 @@ void SampleCooperative::Settle(int64_t number, const RoundId& round, const Event
   if (Is(Fault::kWrongSums)) evidence.coalition_loss_sums[1] += 1;
   evidence.best_loss_sum = attribution::LossSum(game.best);
   evidence.losses_root = attribution::LossesRoot(game);
-  const attribution::GameResult result = Must(attribution::Settle(evidence.rule, game));
+  const attribution::GameResult result =
+      Must(attribution::Settle(evidence.rule, game, gate & ~applied));
   evidence.applied_mask = result.applied_mask;
   for (size_t i = 0; i < admitted.size(); ++i) {
     const attribution::ContributorResult& one = result.contributors[i];
@@ -400,7 +408,7 @@ void SampleCooperative::LogRound(const attribution::Evidence& evidence, const Ev
     end.Cooperative(cooperative_).Subject(update.id).AuthorisedBy(update.decided)
         .Id(tag::kRound, evidence.round);
     if (applied) end.Digest(tag::kEffectiveDigest, crypto::Sha256(update.blob));
-    else end.Text(tag::kReason, "NOT_APPLIED_HARMFUL");
+    else end.Text(tag::kReason, NotAppliedReason(credit));
     Append(end);
     Credited credited{update.member, update.id, {}, update.decided, credit, evidence.number,
                       applied};

@@ -11,6 +11,7 @@ import numpy as np
 
 import second_lineages
 import second_models
+import second_values
 from second_basics import need, parse, root, sha, uuid_raw, uuid_text
 
 
@@ -344,7 +345,7 @@ def recompute(evidence, blob):
             over_pairs = pair_errors(k, orders, sums, rows)
         need(masks == expected_masks(k, orders, int(evidence["applied_mask"])), "masks")
     z_gate, z_bound = rule["z_gate_micro"] // 10_000, rule["z_bound_micro"] // 10_000
-    totals, errors, harmful, bounded = [], [], [], []
+    totals, errors, harmful, lower = [], [], [], []
     for i in range(k):
         x, scale = per_row(paid, k, i, table, rows, orders)
         t, s = sum(x), standard_error(x, scale)
@@ -355,15 +356,17 @@ def recompute(evidence, blob):
         errors.append(s)
         t = 0 if abs(t) < deadband * scale * rows else t
         harmful.append(not literal and 100 * t + z_gate * s * scale * rows < 0)
-        bounded.append(0 if harmful[i] else max(100 * t - z_bound * s * scale * rows, 0))
-    applied = sum(1 << i for i in range(k) if not harmful[i])
+        lower.append(max(100 * t - z_bound * s * scale * rows, 0))
+    gate = sum(1 << i for i in range(k) if not harmful[i])
+    applied = second_values.kept(gate, evidence.get("values"))
     need(applied == int(evidence["applied_mask"]), "applied_mask")
+    bounded = [lower[i] if applied >> i & 1 else 0 for i in range(k)]
     gain = sum(best_losses) - sum(table[applied])
     gain = 0 if gain < deadband * rows else max(0, gain) * 100 * scale
     for i, credit in enumerate(evidence["credits"]):
         solo = floor_mean(sum(per_row("solo", k, i, table, rows)[0]), 1, rows)
         left = floor_mean(sum(per_row("leave_one_out", k, i, table, rows)[0]), 1, rows)
-        value = max(solo, 0) if literal and solo >= deadband else 0
+        value = max(solo, 0) if literal and applied >> i & 1 and solo >= deadband else 0
         if not literal and sum(bounded):
             value = (bounded[i] * min(sum(bounded), gain)
                      // (sum(bounded) * 100 * scale * rows))
@@ -376,13 +379,20 @@ def recompute(evidence, blob):
     need(sha(checkpoint_bytes(theta(applied))).hex() == evidence["next_sha256"], "next_sha256")
 
 
+def signed(bundle, entry):
+    """The body of the document that an entry names; None where it is not exported."""
+    path = f"documents/{entry.fields[2].hex()}.json"
+    return parse(base64.b64decode(bundle.json(path)["body"])) if path in bundle.files else None
+
+
 def sample_count(bundle, log, update):
     """As the agent signed it; 0 where its commitment is not exported."""
-    path = f"documents/{log.only(203, uuid_raw(update)).fields[2].hex()}.json"
-    if path not in bundle.files:
-        return 0
-    body = parse(base64.b64decode(bundle.json(path)["body"]))
+    body = signed(bundle, log.only(203, uuid_raw(update))) or {}
     return int(body.get("sampleCount", body.get("sample_count", 0)))
+
+
+def genesis(bundle, log, cooperative):
+    return signed(bundle, log.only(101, cooperative))
 
 
 def check_rounds(bundle, log):
@@ -399,6 +409,9 @@ def check_rounds(bundle, log):
         need(sha(bytes.fromhex(evidence["seed"])) == opened.fields[60], f"{name}: seed")
         check_draw(evidence, rounds, log)
         second_lineages.check(evidence, uuid_raw(name), log)
+        second_values.check_bounds(evidence, uuid_raw(name), log,
+                                   lambda cooperative: genesis(bundle, log, cooperative))
+        second_values.check_reasons(evidence, log)
         check_weights(evidence, rounds, log, lambda update: sample_count(bundle, log, update))
         wanted = [evidence["base_sha256"], evidence["best_sha256"], evidence["rows_sha256"]]
         wanted += [u["effective_sha256"] for u in evidence["updates"]]

@@ -187,6 +187,30 @@ TEST_CASE("a round recomputed from its evidence gives the same integers") {
   }
 }
 
+TEST_CASE("evidence says what the test of values looked at") {
+  Sample sample = MakeSample(3);
+  Evidence& e = sample.evidence;
+  const uint64_t gate = e.applied_mask;
+  REQUIRE(gate != 0);
+  const ProbeId probe = ProbeId::Parse("00000000-0000-4000-8000-000000000009").value();
+  e.values = {{{probe, 4, 100}}, {0, gate}, {{1'000, 1'400}}};
+  const std::string json = EvidenceToJson(e);
+  CHECK(json.find(R"("values":{"bounds":[{"eps_nanonats":100)") != json.npos);
+  const auto parsed = ParseEvidence(json);
+  REQUIRE(parsed.ok());
+  CHECK(parsed->values == e.values);
+  CHECK(EvidenceToJson(*parsed) == json);
+  CHECK(RefusedMask(e) == 0);
+  CHECK(sample.Check().ok());
+  e.values.loss_sums[0][1] += 1;  // then somebody had to be refused
+  CHECK_FALSE(sample.Check().ok());
+  for (const char* bad : {R"("rows":0)", R"("rows":-4)", R"("rows":"4")"}) {
+    std::string other = json;
+    other.replace(other.find(R"("rows":4)"), 8, bad);
+    CHECK_FALSE(ParseEvidence(other).ok());
+  }
+}
+
 TEST_CASE("any false number is found") {
   using Change = void (*)(Evidence&);
   const std::map<std::string, Change> changes = {

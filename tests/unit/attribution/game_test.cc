@@ -133,6 +133,27 @@ TEST_CASE("improvements within a deadband count as none") {
   CHECK(Settle(rule, game)->contributors[0].credit == 49);
 }
 
+TEST_CASE("who is refused for the values of all is left out and earns nothing") {
+  const Game game = MakeGame({90'000'000, 50'000'000, -50'000'000}, 100, 7);
+  const auto whole = Settle({}, game), without = Settle({}, game, 0b001);
+  REQUIRE((whole.ok() && without.ok()));
+  CHECK(whole->applied_mask == 0b011);
+  CHECK(without->applied_mask == 0b010);
+  CHECK_FALSE(without->contributors[0].harmful);
+  CHECK(without->contributors[2].harmful);
+  CHECK(whole->contributors[0].credit > 0);
+  CHECK(without->contributors[0].credit == 0);
+  CHECK(without->contributors[1].credit > 0);
+  CHECK(without->contributors[0].estimate == whole->contributors[0].estimate);
+  GameRule literal;
+  literal.preset = learning::CreditPreset::kLiteral;
+  const auto seed = Settle(literal, game, 0b001);
+  REQUIRE(seed.ok());
+  CHECK(seed->applied_mask == 0b110);
+  CHECK(seed->contributors[0].credit == 0);
+  CHECK(seed->contributors[1].credit > 0);
+}
+
 TEST_CASE("the literal preset pays solo and gates nobody") {
   GameRule rule;
   rule.preset = learning::CreditPreset::kLiteral;
