@@ -72,10 +72,10 @@ struct TorchScriptSpec {
   int input_values = 0;                  // a value of a row is 0 .. input_values - 1; 2 to 256
   int classes = 0;
   std::vector<ModuleTensor> parameters;  // by name, bytewise
-  std::string library;                   // "torch 1.13"
+  std::string library;                   // "torch 1.13" or "torch 2.N"
   std::string precision;                 // "f64" or "f32"
   std::string aten_capability;           // "default", "avx2" or "avx512"
-  std::string blas_kernel;               // of OpenBLAS: "Nehalem", "Haswell", "Zen" or "SkylakeX"
+  std::string blas_kernel;               // OpenBLAS: "Nehalem", "Haswell", "Zen", "SkylakeX"; "MKL"
   int64_t tolerance_nanonats = 0;        // of a row's loss, between two right evaluations
   int64_t deadband_nanonats = 0;         // a smaller improvement counts as none
   friend bool operator==(const TorchScriptSpec&, const TorchScriptSpec&) = default;

@@ -1,8 +1,10 @@
 #include <algorithm>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "libs/base/errors.h"
 #include "libs/crypto/sha256.h"
 #include "libs/learning/model.h"
@@ -111,6 +113,15 @@ void CheckModuleTensors(const std::vector<ModuleTensor>& tensors, FieldErrors& e
   }
 }
 
+// "torch 1.13" or "torch 2.N", one spelling of each. Which of them computes is for the process to
+// say that does (DEVICE_UNFIT).
+bool IsTorch(absl::string_view library) {
+  int minor = 0;
+  return library == "torch 1.13" ||
+         (absl::ConsumePrefix(&library, "torch 2.") && absl::SimpleAtoi(library, &minor) &&
+          minor >= 0 && minor < 1'000 && library == absl::StrCat(minor));
+}
+
 void CheckTorchScript(const TorchScriptSpec& spec, FieldErrors& errors) {
   if (spec.module.IsZero()) errors.Add("module_sha256", "must be the digest of a file");
   CheckBounds(spec.inputs, 1, kInputsMax, "inputs", errors);
@@ -122,10 +133,11 @@ void CheckTorchScript(const TorchScriptSpec& spec, FieldErrors& errors) {
   // of it.
   CheckBounds(spec.deadband_nanonats, 2 * spec.tolerance_nanonats, kDeadbandMax,
               "deadband_nanonats", errors);
-  CheckOneOf(spec.library, {"torch 1.13"}, "library", errors);
+  if (!IsTorch(spec.library)) errors.Add("library", "must be torch 1.13 or torch 2 with its minor");
   CheckOneOf(spec.precision, {"f64", "f32"}, "precision", errors);
   CheckOneOf(spec.aten_capability, {"default", "avx2", "avx512"}, "aten_capability", errors);
-  CheckOneOf(spec.blas_kernel, {"Nehalem", "Haswell", "Zen", "SkylakeX"}, "blas_kernel", errors);
+  CheckOneOf(spec.blas_kernel, {"Nehalem", "Haswell", "Zen", "SkylakeX", "MKL"}, "blas_kernel",
+             errors);
 }
 
 }  // namespace

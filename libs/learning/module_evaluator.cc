@@ -33,7 +33,8 @@ absl::Status Unfit(absl::string_view what) { return Error("DEVICE_UNFIT", what);
 std::vector<std::string> EnvironmentOf(const TorchScriptSpec& spec) {
   std::vector<std::string> environment = {
       "OPENBLAS_NUM_THREADS=1", "OMP_NUM_THREADS=1", "LC_ALL=C",
-      absl::StrCat("OPENBLAS_CORETYPE=", spec.blas_kernel),
+      spec.blas_kernel == "MKL" ? "MKL_CBWR=COMPATIBLE"  // one branch on every processor
+                                : absl::StrCat("OPENBLAS_CORETYPE=", spec.blas_kernel),
       absl::StrCat("ATEN_CPU_CAPABILITY=", spec.aten_capability)};
   const char* libraries = std::getenv("LD_LIBRARY_PATH");
   if (libraries != nullptr) environment.push_back(absl::StrCat("LD_LIBRARY_PATH=", libraries));

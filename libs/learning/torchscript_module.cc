@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <set>
 #include <sstream>
 #include <string>
@@ -103,6 +104,13 @@ absl::StatusOr<std::vector<torch::Tensor>> ParametersOf(const torch::jit::Module
     parameters.push_back(value);
   }
   return parameters;
+}
+
+// Of the library that this torch multiplies with: its own MKL, or the OpenBLAS that is linked.
+absl::string_view BlasKernel() {
+  if (!at::hasMKL()) return openblas_get_corename();
+  const char* branch = std::getenv("MKL_CBWR");
+  return branch != nullptr && absl::string_view(branch) == "COMPATIBLE" ? "MKL" : "of MKL's choice";
 }
 
 absl::Status CheckSignature(const torch::jit::Module& module) {
@@ -204,8 +212,8 @@ absl::Status CheckPinned(const TorchScriptSpec& spec) {
   if (capability != spec.aten_capability) {
     return unfit("ATen capability", capability, spec.aten_capability);
   }
-  const absl::string_view kernel = openblas_get_corename();
-  if (kernel != spec.blas_kernel) return unfit("OpenBLAS kernel", kernel, spec.blas_kernel);
+  const absl::string_view kernel = BlasKernel();
+  if (kernel != spec.blas_kernel) return unfit("BLAS kernel", kernel, spec.blas_kernel);
   if (torch::get_num_threads() != 1) return unfit("threads", "several", "one");
   return absl::OkStatus();
 }

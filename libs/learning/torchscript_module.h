@@ -30,7 +30,7 @@ inline constexpr int64_t kModuleBytesMax = int64_t{512} << 20;
 // before the first module.
 void PinTorch();
 // DEVICE_UNFIT, naming the first, unless this process computes as the spec says: library, ATen's
-// vector width, OpenBLAS's kernel, threads.
+// vector width, the kernel of its BLAS, threads.
 absl::Status CheckPinned(const TorchScriptSpec& spec);
 
 // Not thread-safe.

@@ -13,8 +13,10 @@ def describe(module: bytes, *, inputs: int, classes: int, input_values: int = 25
              deadband_nanonats: int | None = None, aten_capability: str = "default",
              blas_kernel: str = "Nehalem", library: str = "torch 1.13") -> dict:
     """The spec of a module for admin.create_model(torchscript=...): its digest, its parameters, and
-    how it is evaluated. The defaults are what every x86-64 processor can do; a deadband that is not
-    given is four times the tolerance."""
+    how it is evaluated. The defaults are what Debian's libtorch 1.13 can do on every x86-64
+    processor; where programs were built with the libtorch of PyPI's torch 2.N (docs/devices.md) it
+    is library="torch 2.N", blas_kernel="MKL". A deadband that is not given is four times the
+    tolerance."""
     import torch  # only here: the rest of the package does without it
 
     loaded = torch.jit.load(io.BytesIO(module), map_location="cpu")

@@ -1,7 +1,7 @@
 """TorchScript modules for tests, right ones and wrong ones, each NAME.pt with its spec NAME.json
 (the JSON of libs/learning/model.h).
 
-    make_modules.py DIRECTORY
+    make_modules.py DIRECTORY LIBRARY BLAS_KERNEL
 """
 
 import hashlib
@@ -199,8 +199,8 @@ def write(folder, name, module, inputs=12, classes=5, values=256, precision="f64
     spec = {"kind": "TORCHSCRIPT", "module_sha256": hashlib.sha256(saved.getvalue()).hexdigest(),
             "inputs": inputs, "input_values": values, "classes": classes,
             "parameters": [{"name": key, "shape": shape} for key, shape in parameters],
-            "library": "torch 1.13", "precision": precision, "aten_capability": "default",
-            "blas_kernel": "Nehalem", "tolerance_nanonats": TOLERANCE,
+            "library": sys.argv[2], "precision": precision, "aten_capability": "default",
+            "blas_kernel": sys.argv[3], "tolerance_nanonats": TOLERANCE,
             "deadband_nanonats": DEADBAND}
     (folder / f"{name}.json").write_text(
         json.dumps(spec, sort_keys=True, separators=(",", ":")))

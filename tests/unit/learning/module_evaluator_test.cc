@@ -203,6 +203,11 @@ TEST_CASE("a digest, bytes and parameters that are not the spec's are refused") 
   for (const ModelSpec& spec : {missing, more, other, renamed}) {
     CHECK(reason(spec, right.bytes) == "MODULE_INVALID");
   }
+  ModelSpec later = right.spec;
+  later.torchscript.library = "torch 2.999";
+  const absl::Status unfit = ModuleProcess::Start(later, right.bytes, Options()).status();
+  CHECK(ReasonOf(unfit) == "DEVICE_UNFIT");
+  CHECK(unfit.message().find("the spec says torch 2.999") != absl::string_view::npos);
   ModelSpec elsewhere = right.spec;
   elsewhere.torchscript.aten_capability = "avx512";
   elsewhere.torchscript.blas_kernel = "SkylakeX";
@@ -292,7 +297,10 @@ TEST_CASE("specs of modules have one JSON, and bounds") {
   CHECK(refused([](auto& s) { s.parameters[0].shape = {0}; }));
   CHECK(refused([](auto& s) { s.tolerance_nanonats = 0; }));
   CHECK(refused([](auto& s) { s.deadband_nanonats = 2 * s.tolerance_nanonats - 1; }));
-  CHECK(refused([](auto& s) { s.library = "torch 2.3"; }));
+  for (const char* library : {"", "torch", "torch 1.12", "torch 2.", "torch 2.03", "torch 2.-1",
+                              "torch 2.+1", "torch 2. 1", "torch 2.1000", "torch 2.1.1"}) {
+    CHECK(refused([&](auto& s) { s.library = library; }));
+  }
   CHECK(refused([](auto& s) { s.precision = "f16"; }));
   CHECK(refused([](auto& s) { s.aten_capability = ""; }));
   CHECK(refused([](auto& s) { s.blas_kernel = "Katmai"; }));
