@@ -2,7 +2,9 @@
 #include <catch2/catch.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <optional>
+#include <set>
 
 #include "libs/crypto/entry_kinds.h"
 #include "libs/learning/aggregation.h"
@@ -136,6 +138,46 @@ TEST_CASE("of updates that break the floor only together the one that adds most 
   CHECK(world.filter.complaints().empty());
   world.Retire({id});
   CHECK(world.Recompute(evidence).ToString() == "OK");
+}
+
+TEST_CASE("a process that dies while the values of all are tested refuses the same update") {
+  const std::vector<std::string> steps = {"gate stored", "run/5", "run/5", "values tested",
+                                          "run/3", "settlement stored", "outcomes recorded"};
+  World world;
+  for (const uint32_t seed : {1u, 2u}) world.AddUpdate(2.0, seed);
+  const learning::Dataset rows = HarmedRows(world);
+  Rises rises(world, rows);
+  const int64_t eps = std::max(rises(0b01), rises(0b10));
+  world.filter.probes = {{world.NewId(), "", learning::SerializeDataset(rows), eps}};
+  std::atomic<size_t> at{0};
+  const auto fault = [&](absl::string_view step) {
+    if (at.load() >= steps.size() || step != steps[at.load()]) return absl::OkStatus();
+    return absl::CancelledError("the process died");
+  };
+  world.Start(fault);
+  const std::string id = world.Train(1);
+  for (size_t step = 0; step < steps.size(); ++step) {
+    INFO("dies at: " << steps[step] << ", step " << step);
+    REQUIRE(Eventually([&] { return world.crashed(); }));
+    world.Stop();
+    at = step + 1;
+    world.Start(fault);
+  }
+  const v1::Round round = world.WaitForEnd(1);
+  REQUIRE(round.state() == v1::ROUND_STATE_CLOSED);
+  CHECK(round.next_sha256() ==
+        rises.Checkpoint(rises(0b01) < rises(0b10) ? 0b01 : 0b10).ToString());
+  CHECK(world.Number("SELECT count(*) FROM runs WHERE purpose = 5") == 2);
+  std::set<EventId> events;
+  int refused = 0;
+  for (const crypto::Entry& entry : world.Outbox()) {
+    CHECK(events.insert(entry.event_id).second);
+    refused += entry.kind == kind::kUpdateNotApplied;
+  }
+  CHECK(refused == 1);
+  CHECK(world.filter.complaints().empty());
+  world.Retire({id});
+  CHECK(world.Recompute(world.EvidenceOf(id)).ToString() == "OK");
 }
 
 TEST_CASE("a round of which nothing keeps the floor leaves the checkpoint as it is") {

@@ -133,6 +133,34 @@ TEST_CASE("improvements within a deadband count as none") {
   CHECK(Settle(rule, game)->contributors[0].credit == 49);
 }
 
+TEST_CASE("who is refused earns nothing of a round that only counts by a deadband") {
+  Game game;
+  game.contributors = 2;
+  game.rows = 4;
+  game.masks = GameMasks(2);
+  for (const int64_t loss : {1'000, 900, 950, 850}) {  // 100 and 50, added
+    game.losses.insert(game.losses.end(), 4, loss);
+  }
+  game.best.assign(4, 1'000);
+  struct { int64_t deadband; uint64_t refused; int64_t first, second; } rows[] = {
+      {0, 0, 100, 50},   {50, 0, 100, 50},  {51, 0, 100, 0},
+      {50, 0b01, 0, 50}, {51, 0b01, 0, 0},  {51, 0b10, 100, 0}, {101, 0b10, 0, 0}};
+  for (const auto& row : rows) {
+    INFO(row.deadband << ", refused " << row.refused);
+    GameRule rule;
+    rule.deadband_nanonats = row.deadband;
+    for (const auto preset :
+         {learning::CreditPreset::kHardened, learning::CreditPreset::kLiteral}) {
+      rule.preset = preset;
+      const GameResult result = Settle(rule, game, row.refused).value();
+      CHECK(result.applied_mask == (0b11 & ~row.refused));
+      CHECK(result.contributors[0].credit == row.first);
+      CHECK(result.contributors[1].credit == row.second);
+      CHECK(result.contributors[0].estimate == 100);  // as measured
+    }
+  }
+}
+
 TEST_CASE("who is refused for the values of all is left out and earns nothing") {
   const Game game = MakeGame({90'000'000, 50'000'000, -50'000'000}, 100, 7);
   const auto whole = Settle({}, game), without = Settle({}, game, 0b001);
