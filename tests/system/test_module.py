@@ -2,6 +2,7 @@
 said, and recomputed by an auditor who runs the module."""
 
 import io
+import json
 import subprocess
 
 import pytest
@@ -12,10 +13,11 @@ from torch.nn import functional as F
 import checks
 import rochdale
 from cooperative import LAYERS, World
-from rochdale import export, modules
+from rochdale import admin, export, modules
 from standalone import PROGRAMS, Server
 
 REVENUE = 1_000_003
+PROBE = "7b2a9dbc-5e3f-4a41-8c8d-be2f3a4b5c6d"
 
 
 class Model(nn.Sequential):
@@ -40,7 +42,10 @@ def module_bytes() -> bytes:
 def done(module_dir):
     """Two rounds and an epoch: (world, epoch, bundle)."""
     with Server(module_dir / "data") as server:
-        world = World(server, seed=21, module=module_bytes()).found()
+        world = World(server, seed=21, module=module_bytes(), floor=[admin.rule(
+            "common", "VALUE_EFFECT", "REFUSE", probe_ids=[PROBE], eps_nanonats=10**10)]).found()
+        world.founder.admin.register_probe("common", *world.problem.rows(60, 50), probe_id=PROBE,
+                                           of_cooperative=True)
         world.start_training(2)
         world.play(2)
         epoch = world.settle(1, 2, REVENUE)
@@ -65,6 +70,15 @@ def test_a_module_learns_and_pays(done):
     assert lines
     assert {line.tolerance_nanonats for line in lines} == {spec["tolerance_nanonats"]}
     assert {line.deadband_nanonats for line in lines} == {spec["deadband_nanonats"]}
+
+
+def test_the_step_of_all_is_tested_on_the_floors_probe(done):
+    world, _, bundle = done
+    for number in (1, 2):
+        path = bundle / "rounds" / f"{world.round(number).round_id}.json"
+        values = json.loads(path.read_text())["values"]
+        assert values["bounds"] == [{"probe_id": PROBE, "rows": 60, "eps_nanonats": 10**10}]
+        assert len(values["masks"]) == 2 and int(values["loss_sums"][0][0]) > 0
 
 
 def test_an_auditor_is_told_what_was_not_recomputed(done):
