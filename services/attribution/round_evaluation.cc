@@ -1,6 +1,7 @@
 // The counterfactual game: drawing the rows, evaluating the coalitions.
 #include <algorithm>
 #include <iterator>
+#include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "libs/base/errors.h"
@@ -36,6 +37,28 @@ std::vector<uint64_t> StageMasks(const GameRule& rule, int contributors,
 }
 
 }  // namespace
+
+RunPart PartOfAll(const RunSpec& spec) {
+  RunPart part;
+  part.updates.resize(spec.updates.size());
+  std::iota(part.updates.begin(), part.updates.end(), 0);
+  return part;
+}
+
+absl::StatusOr<RunSpec> RoundSteps::CoalitionsSpec(
+    const RoundRecord& round, const std::vector<RoundUpdate>& contributors) {
+  ASSIGN_OR_RETURN(const ModelRecord model, ModelOf(round));
+  ASSIGN_OR_RETURN(const config::ParameterSet parameters, ParametersOf(round));
+  RunSpec spec;
+  spec.model = model.spec;
+  spec.base = round.base;
+  spec.lineages = round.lineages.value();
+  for (const RoundUpdate& update : contributors) {
+    spec.updates.push_back({update.update, *update.effective});
+  }
+  spec.aggregation = AggregationOf(parameters, contributors);
+  return spec;
+}
 
 absl::StatusOr<Progress> RoundSteps::DrawRows(const RoundRecord& round) {
   ASSIGN_OR_RETURN(const ModelRecord model, ModelOf(round));
@@ -73,23 +96,14 @@ absl::StatusOr<Progress> RoundSteps::DrawRows(const RoundRecord& round) {
 absl::StatusOr<RunSpec> RoundSteps::GameSpec(const RoundRecord& round,
                                              const std::vector<RoundUpdate>& contributors,
                                              int stage) {
-  ASSIGN_OR_RETURN(const ModelRecord model, ModelOf(round));
   ASSIGN_OR_RETURN(const config::ParameterSet parameters, ParametersOf(round));
   const int count = static_cast<int>(contributors.size());
-  RunSpec spec;
-  spec.model = model.spec;
-  spec.base = round.base;
-  spec.lineages = round.lineages.value();
-  RunPart part;
+  ASSIGN_OR_RETURN(RunSpec spec, CoalitionsSpec(round, contributors));
+  RunPart part = PartOfAll(spec);
   part.data = round.rows_sha256.value();
   part.rows = static_cast<int64_t>(round.rows.size());
-  part.masks = StageMasks(GameRuleOf(parameters, count, model.spec), count,
+  part.masks = StageMasks(GameRuleOf(parameters, count, spec.model), count,
                           parts_.secrets.RoundSeed(round.round), stage);
-  for (const RoundUpdate& update : contributors) {
-    part.updates.push_back(static_cast<int>(spec.updates.size()));
-    spec.updates.push_back({update.update, *update.effective});
-  }
-  spec.aggregation = AggregationOf(parameters, contributors);
   // Where the base is the best so far, its losses are those of the empty coalition.
   if (stage == 0 && round.best != round.base) part.checkpoints.push_back(round.best);
   spec.parts.push_back(std::move(part));

@@ -65,41 +65,29 @@ struct RoundSteps::Settlement {
 
 absl::StatusOr<RunSpec> RoundSteps::AggregateSpec(const RoundRecord& round,
                                                   const std::vector<RoundUpdate>& contributors) {
-  ASSIGN_OR_RETURN(const ModelRecord model, ModelOf(round));
   ASSIGN_OR_RETURN(const config::ParameterSet parameters, ParametersOf(round));
   ASSIGN_OR_RETURN(const auto pool, Read<std::optional<PoolRecord>>([&](auto& tx) {
                      return FindPool(tx, round.cooperative);
                    }));
   if (!pool) return absl::InternalError("a round without a validation pool");
   const uint64_t applied = static_cast<uint64_t>(round.applied_mask.value());
-  RunSpec spec;
-  spec.model = model.spec;
-  spec.base = round.base;
-  spec.lineages = round.lineages.value();
-  std::vector<int> all;
-  for (const RoundUpdate& update : contributors) {
-    all.push_back(static_cast<int>(spec.updates.size()));
-    spec.updates.push_back({update.update, *update.effective});
-  }
-  spec.aggregation = AggregationOf(parameters, contributors);
+  ASSIGN_OR_RETURN(RunSpec spec, CoalitionsSpec(round, contributors));
   std::vector<int64_t> visible = VisibleRows(pool->split_seed, pool->rows, pool->visible_rows);
   const int64_t rows_max = parameters.Int("validation.rows_per_round");
   if (static_cast<int64_t>(visible.size()) > rows_max) visible.resize(rows_max);
   if (!visible.empty()) {
     ASSIGN_OR_RETURN(blob::BlobStore * blobs, parts_.blobs());
-    ASSIGN_OR_RETURN(const learning::Dataset rows, LoadRows(pool->sha256, model.spec));
-    RunPart part;
+    ASSIGN_OR_RETURN(const learning::Dataset rows, LoadRows(pool->sha256, spec.model));
+    RunPart part = PartOfAll(spec);
     ASSIGN_OR_RETURN(part.data,
                      blobs->Put(learning::SerializeDataset(learning::TakeRows(rows, visible))));
     part.rows = static_cast<int64_t>(visible.size());
-    part.updates = all;
     part.masks = {0, applied};
     spec.parts.push_back(std::move(part));
   }
-  RunPart settlement;
+  RunPart settlement = PartOfAll(spec);
   settlement.data = round.rows_sha256.value();
   settlement.rows = static_cast<int64_t>(round.rows.size());
-  settlement.updates = all;
   settlement.masks = {applied};
   ASSIGN_OR_RETURN(const Game game, LoadGame(round, static_cast<int>(contributors.size())));
   // Also where there is nothing else to evaluate: a run has at least one part.
@@ -211,8 +199,8 @@ absl::StatusOr<RoundSteps::Settlement> RoundSteps::SettleRound(
     ASSIGN_OR_RETURN(const auto bounds, Read<std::vector<NeededBound>>([&](auto& tx) {
                        return ListNeededBounds(tx, round.round);
                      }));
-    int stages = 0;
-    ASSIGN_OR_RETURN(e.values, LoadValues(round, bounds, &stages));
+    ASSIGN_OR_RETURN(ValuesSoFar tested, LoadValues(round, bounds));
+    e.values = std::move(tested.values);
   }
   for (size_t i = 0; i < contributors.size(); ++i) {
     const RoundUpdate& update = contributors[i];

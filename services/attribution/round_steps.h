@@ -77,6 +77,9 @@ class RoundSteps {
   // round_evaluation.cc
   absl::StatusOr<Progress> Evaluate(const RoundRecord& round);
   absl::StatusOr<Progress> DrawRows(const RoundRecord& round);
+  // All but the parts: coalitions of these updates, as they would be applied.
+  absl::StatusOr<RunSpec> CoalitionsSpec(const RoundRecord& round,
+                                         const std::vector<RoundUpdate>& contributors);
   absl::StatusOr<RunSpec> GameSpec(const RoundRecord& round,
                                    const std::vector<RoundUpdate>& contributors, int stage);
   // The game with the stages that were evaluated, all of them DONE.
@@ -91,9 +94,12 @@ class RoundSteps {
                                      const std::vector<RoundUpdate>& contributors,
                                      const std::vector<NeededBound>& bounds,
                                      const std::vector<uint64_t>& masks);
-  // What the stages of the test found that are DONE; `stages`: how many.
-  absl::StatusOr<AggregateValues> LoadValues(const RoundRecord& round,
-                                             const std::vector<NeededBound>& bounds, int* stages);
+  struct ValuesSoFar {
+    AggregateValues values;
+    int stages = 0;  // that are DONE
+  };
+  absl::StatusOr<ValuesSoFar> LoadValues(const RoundRecord& round,
+                                         const std::vector<NeededBound>& bounds);
 
   // round_settlement.cc
   struct Aggregate;
@@ -156,5 +162,8 @@ RunId RunIdOf(const RoundId& round, RunPurpose purpose, int generation, int stag
 
 // Updates that take part in the game, in bit order.
 std::vector<RoundUpdate> ContributorsOf(const std::vector<RoundUpdate>& updates);
+
+// A part whose masks are over all updates of the spec, in their order.
+RunPart PartOfAll(const RunSpec& spec);
 
 }  // namespace rochdale::attribution

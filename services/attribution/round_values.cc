@@ -13,40 +13,29 @@ absl::StatusOr<RunSpec> RoundSteps::ValuesSpec(const RoundRecord& round,
                                                const std::vector<RoundUpdate>& contributors,
                                                const std::vector<NeededBound>& bounds,
                                                const std::vector<uint64_t>& masks) {
-  ASSIGN_OR_RETURN(const ModelRecord model, ModelOf(round));
-  ASSIGN_OR_RETURN(const config::ParameterSet parameters, ParametersOf(round));
-  RunSpec spec;
-  spec.model = model.spec;
-  spec.base = round.base;
-  spec.lineages = round.lineages.value();
-  RunPart part;
-  part.masks = masks;
-  for (const RoundUpdate& update : contributors) {
-    part.updates.push_back(static_cast<int>(spec.updates.size()));
-    spec.updates.push_back({update.update, *update.effective});
-  }
-  spec.aggregation = AggregationOf(parameters, contributors);
+  ASSIGN_OR_RETURN(RunSpec spec, CoalitionsSpec(round, contributors));
   for (const NeededBound& bound : bounds) {
     RETURN_IF_ERROR(EnsureBlob(bound.data));
-    ASSIGN_OR_RETURN(const learning::Dataset rows, LoadRows(bound.data, model.spec));
+    ASSIGN_OR_RETURN(const learning::Dataset rows, LoadRows(bound.data, spec.model));
+    RunPart part = PartOfAll(spec);
+    part.masks = masks;
     part.data = bound.data;
     part.rows = rows.count();
-    spec.parts.push_back(part);
+    spec.parts.push_back(std::move(part));
   }
   return spec;
 }
 
-absl::StatusOr<AggregateValues> RoundSteps::LoadValues(const RoundRecord& round,
-                                                       const std::vector<NeededBound>& bounds,
-                                                       int* stages) {
-  AggregateValues values;
-  *stages = 0;
+absl::StatusOr<RoundSteps::ValuesSoFar> RoundSteps::LoadValues(
+    const RoundRecord& round, const std::vector<NeededBound>& bounds) {
+  ValuesSoFar so_far;
+  AggregateValues& values = so_far.values;
   for (const NeededBound& bound : bounds) {
     values.bounds.push_back({bound.probe, 0, bound.eps_nanonats});
   }
   values.loss_sums.resize(bounds.size());
-  while (*stages < kValuesStagesMax && !bounds.empty()) {
-    const RunId id = RunIdOf(round.round, RunPurpose::kValues, round.generation, *stages);
+  while (so_far.stages < kValuesStagesMax && !bounds.empty()) {
+    const RunId id = RunIdOf(round.round, RunPurpose::kValues, round.generation, so_far.stages);
     ASSIGN_OR_RETURN(const auto run, Read<std::optional<RunRecord>>([&](auto& tx) {
                        return FindRun(tx, id);
                      }));
@@ -64,9 +53,9 @@ absl::StatusOr<AggregateValues> RoundSteps::LoadValues(const RoundRecord& round,
     }
     const std::vector<uint64_t>& masks = spec.parts[0].masks;
     values.masks.insert(values.masks.end(), masks.begin(), masks.end());
-    ++*stages;
+    ++so_far.stages;
   }
-  return values;
+  return so_far;
 }
 
 absl::StatusOr<Progress> RoundSteps::TestValues(const RoundRecord& round,
@@ -77,10 +66,10 @@ absl::StatusOr<Progress> RoundSteps::TestValues(const RoundRecord& round,
                    }));
   uint64_t kept = gate;
   if (!bounds.empty() && gate != 0) {
-    int stage = 0;
-    ASSIGN_OR_RETURN(const AggregateValues values, LoadValues(round, bounds, &stage));
-    ASSIGN_OR_RETURN(const ValuesStep next, NextValuesStep(gate, values));
+    ASSIGN_OR_RETURN(const ValuesSoFar so_far, LoadValues(round, bounds));
+    ASSIGN_OR_RETURN(const ValuesStep next, NextValuesStep(gate, so_far.values));
     if (!next.ended) {
+      const int stage = so_far.stages;
       if (stage >= kValuesStagesMax) return absl::InternalError("a test of values without end");
       ASSIGN_OR_RETURN(const RunStep step, EnsureRun(round, RunPurpose::kValues, stage, [&] {
                          return ValuesSpec(round, contributors, bounds, next.wanted);

@@ -47,7 +47,8 @@ def owner_id(key: bytes, identity: str) -> str:
 def rule(rule_id: str, kind: str, mode: str = "UNSPECIFIED", probe_ids=(), eps_nanonats: int = 0,
          bound_micro: int = 0, explanation: str = ""):
     """A typed rule: kind is INTEGRITY, MAGNITUDE, AUTHORITY, ORIGINALITY, VALUE_DIRECTION,
-    VALUE_EFFECT, GROUP_HARM or FIT; mode REFUSE, PROJECT or REVIEW (or the kind's default)."""
+    VALUE_EFFECT, GROUP_HARM or FIT; mode REFUSE, PROJECT or REVIEW (or the kind's default). In a
+    floor, a VALUE_EFFECT of mode REFUSE or REVIEW also bounds the round's step as a whole."""
     return rul.Rule(id=rule_id, kind="RULE_KIND_" + kind, mode="RULE_MODE_" + mode,
                     probe_ids=probe_ids, eps_nanonats=eps_nanonats, bound_micro=bound_micro,
                     explanation=explanation)
