@@ -92,6 +92,13 @@ std::vector<ParameterInfo> Table() {
        "or calls equal what differs by more than the margin."},
       {"comparison.margin_nanonats", kInt, 1'000'000, 0, 1'000'000'000, kCooperative, kDown,
        "An A/B test ends with equals where the difference lies within this, its bound included."},
+      // Measuring for admission.
+      {"admission.early_error_micro", kMicro, 10, 0, 10'000, kCooperative, kDown,
+       "How probable it may be that what a profile's VALUE_EFFECT rule finds on the first of a "
+       "probe's rows differs from what it would find on all of them; 0 measures all rows always. "
+       "What is paid is evaluated on all rows always."},
+      {"admission.early_rows_min", kInt, 1'000, 1'000, 1'000'000, kCooperative, kUp,
+       "Rows of a probe at the first look; every further look doubles them, up to half of them."},
       // The filter's rules.
       {"originality.r1_max_micro", kMicro, 600'000, 0, 1'000'000, kCommunity, kDown,
        "Refused above: largest squared partial correlation with another update."},

@@ -1,30 +1,14 @@
 #include "services/attribution/comparison.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
-#include "libs/crypto/canonical.h"
 #include "libs/learning/shapley.h"
 
 namespace rochdale::attribution {
-namespace {
-
-constexpr int64_t kZMax = 1'000;  // ten standard errors: 1.5e-23
-
-}  // namespace
 
 std::vector<int64_t> ComparisonOrder(const crypto::Digest& seed, std::vector<int64_t> visible) {
-  std::vector<std::pair<crypto::Digest, int64_t>> keyed;
-  keyed.reserve(visible.size());
-  for (const int64_t row : visible) {
-    crypto::CanonicalWriter index(4);
-    index.U32(static_cast<uint32_t>(row));
-    keyed.emplace_back(crypto::Sha256Of3("ROCHDALEab1", seed.AsBytes(), index.bytes()), row);
-  }
-  std::sort(keyed.begin(), keyed.end());
-  for (size_t i = 0; i < keyed.size(); ++i) visible[i] = keyed[i].second;
-  return visible;
+  return OrderedRows("ROCHDALEab1", seed.AsBytes(), std::move(visible));
 }
 
 int64_t RowsOfNextLook(const ComparisonRule& rule, int64_t available, int64_t rows) {
@@ -41,17 +25,6 @@ int LooksOf(const ComparisonRule& rule, int64_t available) {
     ++looks;
   }
   return std::max(looks, 1);
-}
-
-int64_t StoppingZ(int64_t error_micro, int looks) {
-  // The C library's last bits do not matter: no value compared here comes within 1e-5 of a whole
-  // number of millionths, save that of z = 0.
-  int64_t z = 0;
-  while (z < kZMax && std::erfc(static_cast<double>(z) / 100 / std::sqrt(2.0)) * looks * 1e6 >
-                          static_cast<double>(error_micro)) {
-    ++z;
-  }
-  return z;
 }
 
 Look TakeLook(const ComparisonRule& rule, int64_t available, absl::Span<const int64_t> losses_a,

@@ -13,11 +13,11 @@
 //     100 D + z s R < 0                 B is better
 //     100 |D| + z s R <= 100 m R        they are equal, to within the margin
 //     else, at the last look            undecided
-// The first look that decides ends the test. Every look spends the same part of the error
-// probability (Bonferroni), so that over all of them together a winner among equals, or equals that
-// differ by more than the margin, are found with a probability of at most `error`, however the
-// looks depend on one another. What this rests on is the normal approximation of a mean of
-// rows_min paired differences, which is why a first look takes no fewer than kLookRowsMin.
+// The first look that decides ends the test. Every look spends its part of the error probability
+// (looks.h), so that over all of them together a winner among equals, or equals that differ by more
+// than the margin, are found with a probability of at most `error`. What this rests on is the
+// normal approximation of a mean of rows_min paired differences, which is why a first look takes
+// no fewer than kLookRowsMin.
 #pragma once
 
 #include <cstdint>
@@ -25,11 +25,11 @@
 
 #include "absl/types/span.h"
 #include "libs/crypto/sha256.h"
+#include "services/attribution/looks.h"
 
 namespace rochdale::attribution {
 
 inline constexpr int64_t kLookRowsMin = 30;
-inline constexpr int kLooksMax = 20;
 
 struct ComparisonRule {
   int64_t rows_min = 250;     // kLookRowsMin .. 50,000
@@ -52,9 +52,6 @@ int64_t RowsOfNextLook(const ComparisonRule& rule, int64_t available, int64_t ro
 
 // K above: 1 .. kLooksMax.
 int LooksOf(const ComparisonRule& rule, int64_t available);
-
-// z above, in hundredths: 0 .. 1,000.
-int64_t StoppingZ(int64_t error_micro, int looks);
 
 struct Look {
   int64_t rows = 0;

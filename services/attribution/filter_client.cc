@@ -7,6 +7,7 @@
 #include "libs/base/status_macros.h"
 #include "libs/blob/transfer.h"
 #include "libs/crypto/deterministic_id.h"
+#include "libs/learning/dataset.h"
 #include "libs/rpc/channel.h"
 #include "rochdale/filter/v1/filter.grpc.pb.h"
 
@@ -20,6 +21,7 @@ using Stub = v1::FilterService::Stub;
 constexpr int kPageSize = 1'000;
 constexpr int kPagesMax = 100;
 constexpr int64_t kSampleCountMax = 1'000'000'000;
+constexpr int64_t kBoundMax = int64_t{1} << 60;
 
 template <typename T>
 absl::StatusOr<T> ParseAnswer(absl::string_view text) {
@@ -231,11 +233,20 @@ absl::StatusOr<Screening> FilterClient::ScreenRound(const RoundId& round) {
       ASSIGN_OR_RETURN(const ProbeId id, ParseAnswer<ProbeId>(probe));
       one.probes.push_back(id);
     }
+    for (const v1::EarlyBound& bound : update.early_bounds()) {
+      ASSIGN_OR_RETURN(const ProbeId id, ParseAnswer<ProbeId>(bound.probe_id()));
+      if (bound.bound_nanonats() < -kBoundMax || bound.bound_nanonats() > kBoundMax) {
+        return absl::InternalError("the filter answered with a bound out of range");
+      }
+      one.early_bounds[id] = bound.bound_nanonats();
+    }
     screening.updates.push_back(std::move(one));
   }
   for (const v1::ProbeData& probe : response.probes()) {
     ASSIGN_OR_RETURN(const ProbeId id, ParseAnswer<ProbeId>(probe.probe_id()));
-    ASSIGN_OR_RETURN(screening.probe_data[id], ParseAnswer<crypto::Digest>(probe.data_sha256()));
+    ProbeRows& rows = screening.probe_data[id];
+    ASSIGN_OR_RETURN(rows.sha256, ParseAnswer<crypto::Digest>(probe.data_sha256()));
+    rows.rows = std::clamp<int64_t>(probe.rows(), 0, learning::kDatasetRowsMax);
   }
   if (static_cast<size_t>(response.aggregate_bounds_size()) > kBoundsMax) {
     return absl::InternalError("the filter bounds too many probes");
@@ -263,6 +274,7 @@ absl::StatusOr<std::vector<Decided>> FilterClient::DecideRound(
     one.set_base_loss_sum_nanonats(measurement.base_loss_sum);
     one.set_loss_sum_nanonats(measurement.loss_sum);
     one.set_rows(measurement.rows);
+    if (measurement.early()) one.set_of_rows(measurement.of_rows);
   }
   request.set_evidence_sha256(evidence.ToString());
   v1::DecideRoundResponse response;

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "libs/tensor/manifest.h"
+#include "services/attribution/measuring.h"
 #include "services/attribution/records.h"
 #include "services/attribution/round_store.h"
 
@@ -55,21 +56,19 @@ struct ScreenedUpdate {
   UpdateId lineage;             // the lineage's earliest update
   int64_t sample_count = 0;     // as reported
   std::vector<ProbeId> probes;  // that must be measured
+  std::map<ProbeId, int64_t> early_bounds;  // of those whose measuring may stop early
+};
+
+struct ProbeRows {
+  crypto::Digest sha256;
+  int64_t rows = 0;
 };
 
 struct Screening {
   std::vector<ScreenedUpdate> updates;  // in order of commitment
   int64_t lineages = 0;
-  std::map<ProbeId, crypto::Digest> probe_data;
+  std::map<ProbeId, ProbeRows> probe_data;
   std::vector<NeededBound> bounds;      // each probe once
-};
-
-struct Measurement {
-  UpdateId update;
-  ProbeId probe;
-  int64_t base_loss_sum = 0;  // nano-nats
-  int64_t loss_sum = 0;
-  int64_t rows = 0;
 };
 
 struct Decided {

@@ -145,6 +145,10 @@ struct NeededProbe {
   UpdateId update;
   ProbeId probe;
   crypto::Digest data;
+  int64_t rows = 0;
+  // Nano-nats: whether the mean loss rises by more than this is all that is asked, so that
+  // measuring may stop early (early.h).
+  std::optional<int64_t> bound;
 };
 
 // What the round's step as a whole has to keep.

@@ -110,13 +110,12 @@ absl::StatusOr<RunSpec> RoundSteps::GameSpec(const RoundRecord& round,
   return spec;
 }
 
-absl::StatusOr<int> RoundSteps::LastStage(const RoundRecord& round) {
+absl::StatusOr<int> RoundSteps::LastStage(const RoundRecord& round, RunPurpose purpose) {
   return Read<int>([&](pg::Transaction& tx) -> absl::StatusOr<int> {
     int stage = 0;
-    while (stage + 1 < kGameStagesMax) {
+    while (stage + 1 < StagesMax(purpose)) {
       ASSIGN_OR_RETURN(const auto run,
-                       FindRun(tx, RunIdOf(round.round, RunPurpose::kGame, round.generation,
-                                           stage + 1)));
+                       FindRun(tx, RunIdOf(round.round, purpose, round.generation, stage + 1)));
       if (!run) break;
       ++stage;
     }
@@ -127,7 +126,7 @@ absl::StatusOr<int> RoundSteps::LastStage(const RoundRecord& round) {
 absl::StatusOr<Game> RoundSteps::LoadGame(const RoundRecord& round, int contributors) {
   ASSIGN_OR_RETURN(const config::ParameterSet parameters, ParametersOf(round));
   const GameRule rule = GameRuleOf(parameters, contributors);
-  ASSIGN_OR_RETURN(const int last, LastStage(round));
+  ASSIGN_OR_RETURN(const int last, LastStage(round, RunPurpose::kGame));
   Game game;
   game.contributors = contributors;
   game.rows = static_cast<int64_t>(round.rows.size());
@@ -139,6 +138,10 @@ absl::StatusOr<Game> RoundSteps::LoadGame(const RoundRecord& round, int contribu
                      }));
     if (!run || run->state != RunState::kDone) return absl::InternalError("the game is not done");
     ASSIGN_OR_RETURN(const RunSpec spec, ParseRunSpec(run->spec));
+    if (spec.parts.size() != 1 || spec.parts[0].data != round.rows_sha256 ||
+        spec.parts[0].rows != game.rows) {
+      return absl::InternalError("what is paid is evaluated on all settlement rows");
+    }
     ASSIGN_OR_RETURN(auto losses, LossesOf(*run));
     std::vector<int64_t>& all = losses.at(0);
     const std::vector<uint64_t>& masks = spec.parts.at(0).masks;
@@ -173,7 +176,7 @@ absl::StatusOr<Progress> RoundSteps::Evaluate(const RoundRecord& round) {
   ASSIGN_OR_RETURN(const config::ParameterSet parameters, ParametersOf(round));
   ASSIGN_OR_RETURN(const ModelRecord model, ModelOf(round));
   const GameRule rule = GameRuleOf(parameters, count, model.spec);
-  ASSIGN_OR_RETURN(const int stage, LastStage(round));
+  ASSIGN_OR_RETURN(const int stage, LastStage(round, RunPurpose::kGame));
   const auto ensure = [&](int wanted) {
     return EnsureRun(round, RunPurpose::kGame, wanted,
                      [&] { return GameSpec(round, contributors, wanted); });

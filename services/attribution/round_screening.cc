@@ -4,15 +4,12 @@
 #include "absl/strings/str_cat.h"
 #include "libs/base/errors.h"
 #include "libs/base/status_macros.h"
-#include "libs/crypto/canonical.h"
 #include "services/attribution/round_steps.h"
 #include "services/attribution/round_steps_read.h"
 #include "services/attribution/round_store.h"
 
 namespace rochdale::attribution {
 namespace {
-
-constexpr size_t kUpdatesPerPart = 63;
 
 // What is measured: probes of updates that are still in play.
 std::vector<NeededProbe> StillNeeded(const std::vector<RoundUpdate>& updates,
@@ -26,43 +23,6 @@ std::vector<NeededProbe> StillNeeded(const std::vector<RoundUpdate>& updates,
     if (in_play[one.update]) still.push_back(one);
   }
   return still;
-}
-
-// The same digest for the same numbers: the evidence of the measuring run.
-crypto::Digest DigestOf(const std::vector<Measurement>& measurements, absl::string_view spec) {
-  crypto::CanonicalWriter writer;
-  writer.Raw(crypto::Sha256(spec).AsBytes());
-  for (const Measurement& one : measurements) {
-    writer.Raw(one.update.value.AsBytes()).Raw(one.probe.value.AsBytes());
-    writer.I64(one.base_loss_sum).I64(one.loss_sum).I64(one.rows);
-  }
-  return crypto::Sha256(writer.bytes());
-}
-
-int64_t SumOf(absl::Span<const int64_t> losses) {
-  return static_cast<int64_t>(LossSum(losses));  // at most 10^6 rows of 2^49: checked below
-}
-
-// From the losses of a measuring run, part by part.
-absl::StatusOr<std::vector<Measurement>> MeasurementsOf(
-    const RunSpec& spec, const std::vector<ProbeId>& probe_of_part,
-    const std::vector<std::vector<int64_t>>& losses) {
-  std::vector<Measurement> measurements;
-  for (size_t p = 0; p < spec.parts.size(); ++p) {
-    const RunPart& part = spec.parts[p];
-    const auto candidate = [&](size_t c) {
-      return absl::MakeConstSpan(losses[p]).subspan(c * part.rows, part.rows);
-    };
-    for (size_t j = 0; j < part.updates.size(); ++j) {
-      const absl::int128 worst = LossSum(candidate(j + 1));
-      if (worst > std::numeric_limits<int64_t>::max()) {
-        return absl::OutOfRangeError("a probe's loss sum does not fit");
-      }
-      measurements.push_back({spec.updates[part.updates[j]].update, probe_of_part[p],
-                              SumOf(candidate(0)), SumOf(candidate(j + 1)), part.rows});
-    }
-  }
-  return measurements;
 }
 
 }  // namespace
@@ -124,52 +84,16 @@ absl::StatusOr<Progress> RoundSteps::StoreScreening(const RoundRecord& round) {
       for (const ProbeId& probe : screened.probes) {
         const auto data = screening.probe_data.find(probe);
         if (update.denied || data == screening.probe_data.end()) continue;
-        RETURN_IF_ERROR(
-            InsertNeededProbe(tx, round.round, {update.update, probe, data->second}));
+        NeededProbe needed{update.update, probe, data->second.sha256, data->second.rows, {}};
+        const auto bound = screened.early_bounds.find(probe);
+        if (bound != screened.early_bounds.end()) needed.bound = bound->second;
+        RETURN_IF_ERROR(InsertNeededProbe(tx, round.round, needed));
       }
     }
     return absl::OkStatus();
   }));
   RETURN_IF_ERROR(Fault("screening stored"));
   return Progress::kMoved;
-}
-
-absl::StatusOr<RunSpec> RoundSteps::MeasureSpec(const RoundRecord& round,
-                                                const std::vector<RoundUpdate>& updates,
-                                                const std::vector<NeededProbe>& needed) {
-  ASSIGN_OR_RETURN(const ModelRecord model, ModelOf(round));
-  RunSpec spec;
-  spec.model = model.spec;
-  spec.base = round.base;
-  spec.lineages = round.lineages.value();
-  ASSIGN_OR_RETURN(const config::ParameterSet parameters, ParametersOf(round));
-  std::vector<RoundUpdate> measured;
-  std::map<UpdateId, int> index;
-  for (const RoundUpdate& update : updates) {
-    if (update.denied || !update.removed_reason.empty() || !update.effective) continue;
-    index[update.update] = static_cast<int>(spec.updates.size());
-    spec.updates.push_back({update.update, *update.effective});
-    measured.push_back(update);
-  }
-  spec.aggregation = ProbeAggregationOf(parameters, measured);
-  const ProbeId* last = nullptr;
-  for (const NeededProbe& one : needed) {  // by probe, then by commitment
-    const bool same = last != nullptr && *last == one.probe &&
-                      spec.parts.back().updates.size() < kUpdatesPerPart;
-    if (!same) {
-      ASSIGN_OR_RETURN(const learning::Dataset rows, LoadRows(one.data, model.spec));
-      RunPart part;
-      part.data = one.data;
-      part.rows = rows.count();
-      part.masks = {0};
-      spec.parts.push_back(std::move(part));
-      last = &one.probe;
-    }
-    RunPart& part = spec.parts.back();
-    part.masks.push_back(uint64_t{1} << part.updates.size());
-    part.updates.push_back(index.at(one.update));
-  }
-  return spec;
 }
 
 absl::StatusOr<Progress> RoundSteps::Screen(const RoundRecord& round) {
@@ -184,24 +108,12 @@ absl::StatusOr<Progress> RoundSteps::Screen(const RoundRecord& round) {
     if (!update.denied) RETURN_IF_ERROR(EnsureBlob(*update.effective));
   }
   const std::vector<NeededProbe> needed = StillNeeded(updates, all_needed);
-  if (needed.empty()) return Decide(round, {}, DigestOf({}, ""));
   for (const NeededProbe& one : needed) RETURN_IF_ERROR(EnsureBlob(one.data));
-  ASSIGN_OR_RETURN(const RunStep step, EnsureRun(round, RunPurpose::kMeasure, 0, [&] {
-                     return MeasureSpec(round, updates, needed);
-                   }));
-  if (!step.done) return step.progress;
-  ASSIGN_OR_RETURN(const RunSpec spec, ParseRunSpec(step.done->spec));
-  ASSIGN_OR_RETURN(const auto losses, LossesOf(*step.done));
-  // Parts follow the order of `needed`, so this walk finds each part's probe again.
-  std::vector<ProbeId> probe_of_part;
-  size_t at = 0;
-  for (const RunPart& part : spec.parts) {
-    probe_of_part.push_back(needed.at(at).probe);
-    at += part.updates.size();
-  }
-  ASSIGN_OR_RETURN(const std::vector<Measurement> measurements,
-                   MeasurementsOf(spec, probe_of_part, losses));
-  return Decide(round, measurements, DigestOf(measurements, step.done->spec));
+  ASSIGN_OR_RETURN(const config::ParameterSet parameters, ParametersOf(round));
+  Measuring measuring(EarlyRuleOf(parameters), needed);
+  ASSIGN_OR_RETURN(const auto unfinished, Measure(round, updates, needed, measuring));
+  if (unfinished) return *unfinished;
+  return Decide(round, measuring.measurements(), measuring.EvidenceDigest());
 }
 
 absl::StatusOr<Progress> RoundSteps::Decide(const RoundRecord& round,

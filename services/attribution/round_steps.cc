@@ -118,6 +118,7 @@ absl::Status RoundSteps::Fault(absl::string_view step) {
 absl::StatusOr<RoundSteps::RunStep> RoundSteps::EnsureRun(
     const RoundRecord& round, RunPurpose purpose, int stage,
     absl::FunctionRef<absl::StatusOr<RunSpec>()> make) {
+  if (stage >= StagesMax(purpose)) return absl::InternalError("an evaluation of too many runs");
   const RunId id = RunIdOf(round.round, purpose, round.generation, stage);
   const auto find = [&](pg::Transaction& tx) { return FindRun(tx, id); };
   ASSIGN_OR_RETURN(auto run, Read<std::optional<RunRecord>>(find));
@@ -129,7 +130,9 @@ absl::StatusOr<RoundSteps::RunStep> RoundSteps::EnsureRun(
     record.round = round.round;
     record.purpose = purpose;
     RETURN_IF_ERROR(MakeRun(parts_, epoch_, std::move(record), std::move(spec), parameters));
-    RETURN_IF_ERROR(Fault(absl::StrCat("run/", static_cast<int>(purpose))));
+    const std::string name = absl::StrCat("run/", static_cast<int>(purpose));
+    RETURN_IF_ERROR(Fault(name));
+    if (stage > 0) RETURN_IF_ERROR(Fault(absl::StrCat(name, "/", stage)));
     ASSIGN_OR_RETURN(run, Read<std::optional<RunRecord>>(find));
     if (!run) return absl::InternalError("a run vanished");
   }
@@ -211,10 +214,7 @@ absl::Status RoundSteps::Abandon(const RoundRecord& round, absl::string_view rea
   if (launcher_ == nullptr) return absl::OkStatus();
   for (const RunPurpose purpose :
        {RunPurpose::kMeasure, RunPurpose::kGame, RunPurpose::kValues, RunPurpose::kAggregate}) {
-    const int stages = purpose == RunPurpose::kGame     ? kGameStagesMax
-                       : purpose == RunPurpose::kValues ? kValuesStagesMax
-                                                        : 1;
-    for (int stage = 0; stage < stages; ++stage) {
+    for (int stage = 0; stage < StagesMax(purpose); ++stage) {
       launcher_->Stop(RunIdOf(round.round, purpose, round.generation, stage));
     }
   }

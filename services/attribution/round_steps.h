@@ -18,6 +18,7 @@
 #include "libs/pg/transaction.h"
 #include "services/attribution/game.h"
 #include "services/attribution/launcher.h"
+#include "services/attribution/measuring.h"
 #include "services/attribution/parts.h"
 #include "services/attribution/records.h"
 #include "services/attribution/rules.h"
@@ -67,12 +68,24 @@ class RoundSteps {
   // Of each lineage, by its earliest update, where the aggregation rule has weights; else none.
   absl::StatusOr<std::map<UpdateId, int64_t>> LineageShares(const RoundRecord& round,
                                                             const Screening& screening);
-  absl::StatusOr<RunSpec> MeasureSpec(const RoundRecord& round,
-                                      const std::vector<RoundUpdate>& updates,
-                                      const std::vector<NeededProbe>& needed);
   absl::StatusOr<Progress> Decide(const RoundRecord& round,
                                   const std::vector<Measurement>& measurements,
                                   const crypto::Digest& evidence);
+
+  // round_measuring.cc
+  // Goes on with the runs that measure `needed`: nothing once `measuring` has them all, else what
+  // to tell the engine.
+  absl::StatusOr<std::optional<Progress>> Measure(const RoundRecord& round,
+                                                  const std::vector<RoundUpdate>& updates,
+                                                  const std::vector<NeededProbe>& needed,
+                                                  Measuring& measuring);
+  absl::StatusOr<RunSpec> MeasureSpec(const RoundRecord& round,
+                                      const std::vector<RoundUpdate>& updates,
+                                      const std::vector<NeededProbe>& needed,
+                                      const std::vector<Measuring::Part>& parts);
+  // Without candidates.
+  absl::StatusOr<RunPart> MeasurePart(const RoundRecord& round, const ModelRecord& model,
+                                      const Measuring::Part& wanted);
 
   // round_evaluation.cc
   absl::StatusOr<Progress> Evaluate(const RoundRecord& round);
@@ -85,7 +98,7 @@ class RoundSteps {
   // The game with the stages that were evaluated, all of them DONE.
   absl::StatusOr<Game> LoadGame(const RoundRecord& round, int contributors);
   // The last stage that was begun; 0 where none was.
-  absl::StatusOr<int> LastStage(const RoundRecord& round);
+  absl::StatusOr<int> LastStage(const RoundRecord& round, RunPurpose purpose);
 
   // round_values.cc: before anything is applied.
   absl::StatusOr<Progress> TestValues(const RoundRecord& round,
@@ -139,7 +152,8 @@ class RoundSteps {
   };
   // Makes the run where it is not there, sees to its workers, and deals with a failed one: an
   // update that leaves the evaluator's range is removed and the evaluation begins again; any other
-  // failure abandons the round. `stage`: of the game.
+  // failure abandons the round. `stage`: of the game or of
+  // measuring.
   absl::StatusOr<RunStep> EnsureRun(const RoundRecord& round, RunPurpose purpose, int stage,
                                     absl::FunctionRef<absl::StatusOr<RunSpec>()> make);
   absl::StatusOr<Progress> HandleFailedRun(const RoundRecord& round, const RunRecord& run);
@@ -153,10 +167,19 @@ class RoundSteps {
   bool crashed_ = false;
 };
 
-// Stages of a game whose Shapley values are sampled: at most 2, 4, ..., 512 pairs.
-inline constexpr int kGameStagesMax = 9;
 // Of the test of values: one for what the gate leaves, one for each update that is refused.
 inline constexpr int kValuesStagesMax = kContributorsMax + 1;
+
+// How many runs an evaluation may take. Looks at a part of the rows are for measuring alone: the
+// stages of a game have further coalitions on the same rows, all of them.
+constexpr int StagesMax(RunPurpose purpose) {
+  switch (purpose) {
+    case RunPurpose::kMeasure: return kMeasureStagesMax;
+    case RunPurpose::kGame: return 9;  // Shapley by at most 2, 4, ..., 512 sampled pairs
+    case RunPurpose::kValues: return kValuesStagesMax;
+    default: return 1;
+  }
+}
 
 RunId RunIdOf(const RoundId& round, RunPurpose purpose, int generation, int stage = 0);
 

@@ -244,22 +244,27 @@ absl::StatusOr<std::vector<RoundUpdate>> ListRoundUpdates(pg::Transaction& tx,
 }
 
 constexpr char kInsertProbe[] =
-    "INSERT INTO round_probes (round_id, update_id, probe_id, data_sha256) "
-    "VALUES ($1, $2, $3, $4)";
+    "INSERT INTO round_probes (round_id, update_id, probe_id, data_sha256, row_count, early_bound) "
+    "VALUES ($1, $2, $3, $4, $5, $6)";
 absl::Status InsertNeededProbe(pg::Transaction& tx, const RoundId& round,
                                const NeededProbe& needed) {
-  return tx.Exec(kInsertProbe, round, needed.update, needed.probe, needed.data).status();
+  return tx
+      .Exec(kInsertProbe, round, needed.update, needed.probe, needed.data, needed.rows,
+            needed.bound)
+      .status();
 }
 
 constexpr char kListProbes[] =
-    "SELECT p.update_id, p.probe_id, p.data_sha256 FROM round_probes p "
-    "JOIN round_updates u USING (update_id) WHERE p.round_id = $1 ORDER BY p.probe_id, u.position";
+    "SELECT p.update_id, p.probe_id, p.data_sha256, p.row_count, p.early_bound "
+    "FROM round_probes p JOIN round_updates u USING (update_id) "
+    "WHERE p.round_id = $1 ORDER BY p.probe_id, u.position";
 absl::StatusOr<std::vector<NeededProbe>> ListNeededProbes(pg::Transaction& tx,
                                                           const RoundId& round) {
   ASSIGN_OR_RETURN(const pg::Rows rows, tx.Exec(kListProbes, round));
   std::vector<NeededProbe> probes;
   for (const pg::Row& row : rows) {
-    probes.push_back({row.Get<UpdateId>(0), row.Get<ProbeId>(1), row.Get<crypto::Digest>(2)});
+    probes.push_back({row.Get<UpdateId>(0), row.Get<ProbeId>(1), row.Get<crypto::Digest>(2),
+                      row.Get<int64_t>(3), row.Get<std::optional<int64_t>>(4)});
   }
   return probes;
 }

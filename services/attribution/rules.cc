@@ -101,6 +101,11 @@ learning::Aggregation ProbeAggregationOf(const config::ParameterSet& parameters,
   return learning::IsLinear(aggregation.rule) ? aggregation : learning::Aggregation();
 }
 
+EarlyRule EarlyRuleOf(const config::ParameterSet& parameters) {
+  return {parameters.Micro("admission.early_error_micro"),
+          parameters.Int("admission.early_rows_min")};
+}
+
 int64_t ReleasedLoss(const RoundRecord& round, int64_t now_us) {
   if (!round.visible_loss || !round.closed_us) return 0;
   const auto parameters = ParametersFromText(round.parameters);

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "libs/config/parameters.h"
+#include "services/attribution/early.h"
 #include "services/attribution/game.h"
 #include "services/attribution/records.h"
 #include "services/attribution/run_spec.h"
@@ -52,6 +53,9 @@ learning::Aggregation AggregationOf(const config::ParameterSet& parameters,
 // The same for measuring single updates at their weight: robust rules as the mean.
 learning::Aggregation ProbeAggregationOf(const config::ParameterSet& parameters,
                                          const std::vector<RoundUpdate>& updates);
+
+// How measuring for admission stops early.
+EarlyRule EarlyRuleOf(const config::ParameterSet& parameters);
 
 // The visible score as released: rounded half up to the quantum; 0 before its delay is over or
 // where there is none.

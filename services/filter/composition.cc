@@ -112,4 +112,26 @@ std::vector<Uuid> ProbesToMeasure(absl::Span<const RuleSet> sets) {
   return {probes.begin(), probes.end()};
 }
 
+std::map<Uuid, int64_t> EarlyBounds(absl::Span<const RuleSet> sets) {
+  std::map<Uuid, int64_t> bounds;
+  std::set<Uuid> in_full;
+  for (const RuleSet& set : sets) {
+    for (const Rule& rule : set.rules) {
+      for (const Criterion& criterion : rule.criteria) in_full.insert(criterion.probe);
+      if (rule.kind == RuleKind::kValueDirection) continue;  // asks for no loss
+      const bool own_effect =
+          rule.kind == RuleKind::kValueEffect && set.scope == Scope::kPrincipal;
+      for (const Uuid& probe : rule.probes) {
+        if (!own_effect) {
+          in_full.insert(probe);
+        } else if (!bounds.try_emplace(probe, rule.bound).second && bounds[probe] != rule.bound) {
+          in_full.insert(probe);
+        }
+      }
+    }
+  }
+  for (const Uuid& probe : in_full) bounds.erase(probe);
+  return bounds;
+}
+
 }  // namespace rochdale::filter

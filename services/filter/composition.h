@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -73,5 +74,9 @@ std::vector<ProjectedDirection> ProjectedDirections(absl::Span<const RuleSet> se
 
 // Probes whose losses the rules of these sets need, in the order of their ids.
 std::vector<Uuid> ProbesToMeasure(absl::Span<const RuleSet> sets);
+
+// Of these probes, those whose measuring may stop early, with the bound that it has to decide: a
+// probe that only VALUE_EFFECT rules of principals' sets name, all with one bound.
+std::map<Uuid, int64_t> EarlyBounds(absl::Span<const RuleSet> sets);
 
 }  // namespace rochdale::filter

@@ -119,6 +119,10 @@ nlohmann::json JsonOf(const Finding& f) {
                       {"advice", f.advice}};
   if (f.measured) j["measured"] = *f.measured;
   if (f.threshold) j["threshold"] = *f.threshold;
+  if (f.rows != 0) {
+    j["rows"] = f.rows;
+    j["of_rows"] = f.of_rows;
+  }
   return j;
 }
 
@@ -244,9 +248,12 @@ absl::StatusOr<std::vector<Measurement>> ParseMeasurements(const v1::DecideRound
     const v1::ProbeMeasurement& m = request.measurements(i);
     const std::string at = absl::StrCat("measurements[", i, "].");
     if (m.rows() < 1) errors.Add(at + "rows", "must be at least 1");
+    if (m.of_rows() != 0 && m.of_rows() <= m.rows()) {
+      errors.Add(at + "of_rows", "must be 0 or above rows");
+    }
     out.push_back({TakeId<UpdateId>(m.update_id(), at + "update_id", errors),
                    TakeId<ProbeId>(m.probe_id(), at + "probe_id", errors),
-                   {m.base_loss_sum_nanonats(), m.loss_sum_nanonats(), m.rows()}});
+                   {m.base_loss_sum_nanonats(), m.loss_sum_nanonats(), m.rows(), m.of_rows()}});
   }
   RETURN_IF_ERROR(errors.ToStatus());
   return out;
@@ -362,6 +369,8 @@ absl::StatusOr<std::vector<Finding>> FindingsFromJson(const std::string& text) {
     if (j.contains("threshold")) f.threshold = j["threshold"].get<int64_t>();
     f.reason = j.value("reason", "");
     if (auto probe = Uuid::Parse(j.value("probe", "")); probe.ok()) f.probe = *probe;
+    f.rows = j.value("rows", int64_t{0});
+    f.of_rows = j.value("of_rows", int64_t{0});
     f.duty = j.value("duty", "");
     f.advice = j.value("advice", "");
     findings.push_back(std::move(f));
@@ -416,6 +425,8 @@ absl::Status ToProto(const StoredDecision& d, const Update& update, bool own, v1
     finding.set_reason(f.reason);
     if (!f.probe.IsZero()) finding.set_probe_id(f.probe.ToString());
     if (!withheld) finding.set_advice(f.advice);
+    finding.set_rows(f.rows);
+    finding.set_of_rows(f.of_rows);
   }
   if (update.effective) out.set_effective_sha256(update.effective->ToString());
   out.set_engine_version(std::string(kEngineVersion));

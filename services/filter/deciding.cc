@@ -15,6 +15,7 @@ namespace {
 std::map<Uuid, RoundEffect> EffectsOfRound(const std::vector<Measurement>& measurements) {
   std::map<Uuid, std::vector<int64_t>> rises;
   for (const Measurement& m : measurements) {
+    if (m.loss.IsEarly()) continue;  // what is usual is known from all rows only
     if (const auto rise = LossRise(m.loss); rise.ok()) rises[m.probe.value].push_back(*rise);
   }
   std::map<Uuid, RoundEffect> effects;
@@ -57,6 +58,10 @@ nlohmann::json FindingBody(const Finding& f, const crypto::Salt& salt) {
   };
   put("measured", f.measured);
   put("threshold", f.threshold);
+  if (f.rows != 0) {  // never hidden: that a verdict does not stand on all rows
+    j["rows"] = f.rows;
+    j["of_rows"] = f.of_rows;
+  }
   return j;
 }
 

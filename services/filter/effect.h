@@ -18,9 +18,14 @@ inline constexpr int64_t kNanoNatsMax = int64_t{1} << 60;
 
 // A probe's loss without and with one update.
 struct ProbeLoss {
-  int64_t base_sum = 0;     // nano-nats over all rows, at the base checkpoint
+  int64_t base_sum = 0;     // nano-nats over these rows, at the base checkpoint
   int64_t with_sum = 0;     // with the update applied
   int64_t rows = 0;         // at least 1
+  // Where measuring stopped early: how many rows the probe has, above `rows`, which are then the
+  // first in an order that nobody could know. 0: all of them.
+  int64_t of_rows = 0;
+
+  bool IsEarly() const { return of_rows > rows; }
 };
 
 // By how much the mean loss rises; negative where it falls. INVALID_ARGUMENT where rows < 1.

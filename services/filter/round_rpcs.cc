@@ -275,12 +275,18 @@ grpc::Status FilterService::ScreenRound(grpc::ServerContext* context,
           if (!MayMeasure(probes[probe], update, for_floor)) continue;
           out.add_probe_ids(probe.ToString());
           needed.insert(probe);
+          const auto early = screened.early_bounds.find(probe);
+          if (early == screened.early_bounds.end() || probes[probe]->is_protected) continue;
+          v1::EarlyBound& bound = *out.add_early_bounds();
+          bound.set_probe_id(probe.ToString());
+          bound.set_bound_nanonats(early->second);
         }
       }
       for (const Uuid& probe_id : needed) {
         v1::ProbeData& data = *response->add_probes();
         data.set_probe_id(probe_id.ToString());
         data.set_data_sha256(probes[probe_id]->data.ToString());
+        data.set_rows(probes[probe_id]->rows);
       }
       for (const auto& [probe_id, eps] : AggregateBounds(input.floor)) {
         ASSIGN_OR_RETURN(const auto probe, FindProbe(tx, ProbeId{probe_id}));

@@ -25,6 +25,8 @@ struct Test {
   Verdict on_violation = Verdict::kDeny;
   std::string reason;
   std::string advice;
+  int64_t rows = 0;     // as in Finding
+  int64_t of_rows = 0;
 };
 
 absl::Status Lacking(absl::string_view what) {
@@ -105,6 +107,9 @@ absl::StatusOr<Test> Direction(const Rule& rule, const Facts& facts, const Probe
 absl::StatusOr<Test> Effect(const Rule& rule, Scope scope, const ProbeFacts& probe,
                             Verdict on_violation) {
   if (!probe.loss) return Lacking("a probe's loss");
+  // Only what a principal asks for itself may hang on some of the rows.
+  const bool early = probe.loss->IsEarly();
+  if (early && scope != Scope::kPrincipal) return Lacking("a probe's loss on all rows");
   ASSIGN_OR_RETURN(const int64_t rise, LossRise(*probe.loss));
   constexpr absl::string_view kAdvice =
       "The update makes this probe's loss rise; leave out or correct the data behind it.";
@@ -114,7 +119,12 @@ absl::StatusOr<Test> Effect(const Rule& rule, Scope scope, const ProbeFacts& pro
     return Above(Unit::kNanoNats, rise, ReviewThreshold(*probe.round, rule.bound),
                  Verdict::kReview, "VALUE_EFFECT", kAdvice);
   }
-  return Above(Unit::kNanoNats, rise, rule.bound, on_violation, "VALUE_EFFECT", kAdvice);
+  Test test = Above(Unit::kNanoNats, rise, rule.bound, on_violation, "VALUE_EFFECT", kAdvice);
+  if (early) {
+    test.rows = probe.loss->rows;
+    test.of_rows = probe.loss->of_rows;
+  }
+  return test;
 }
 
 absl::StatusOr<Test> Harm(const Rule& rule, const ProbeFacts& probe, Verdict on_violation,
@@ -132,7 +142,9 @@ absl::StatusOr<Test> Fit(const Rule& rule, const Facts& facts, Verdict on_violat
   std::vector<ProbeLoss> losses;
   for (const Criterion& criterion : rule.criteria) {
     const ProbeFacts* const probe = facts.Find(criterion.probe);
-    if (probe == nullptr || !probe->loss) return Lacking("the loss of a criterion");
+    if (probe == nullptr || !probe->loss || probe->loss->IsEarly()) {
+      return Lacking("the loss of a criterion, on all rows");
+    }
     losses.push_back(*probe->loss);
   }
   ASSIGN_OR_RETURN(const int64_t fit, FitMicro(rule.criteria, losses));
@@ -187,6 +199,8 @@ Finding ToFinding(const Rule& rule, Scope scope, absl::string_view set,
   finding.unit = test->unit;
   finding.measured = test->measured;
   finding.threshold = test->threshold;
+  finding.rows = test->rows;
+  finding.of_rows = test->of_rows;
   if (!test->violated) return finding;
   finding.verdict = test->on_violation;
   finding.reason = test->reason;

@@ -104,6 +104,8 @@ struct Finding {
   std::optional<int64_t> threshold;
   std::string reason;            // of the list of errors; empty on ALLOW
   Uuid probe;                    // zero where the rule is about none
+  int64_t rows = 0;              // that `measured` stands on, where measuring stopped early
+  int64_t of_rows = 0;           // of the probe, above `rows`; both 0: it stands on all
   std::string duty;              // on OBLIGE
   std::string advice;            // what the agent can do; empty on ALLOW
 

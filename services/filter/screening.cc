@@ -302,7 +302,10 @@ absl::StatusOr<ScreeningOutput> Screen(const ScreeningInput& input, blob::BlobSt
       }
     }
     const RuleSet sets[] = {input.floor, input.profiles[i]};
-    if (!screened.denied) screened.probes = ProbesToMeasure(sets);
+    if (!screened.denied) {
+      screened.probes = ProbesToMeasure(sets);
+      screened.early_bounds = EarlyBounds(sets);
+    }
     screened.update.state = UpdateState::kScreening;
     screened.update.facts = facts.dump();
     out.updates.push_back(std::move(screened));

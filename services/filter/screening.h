@@ -38,6 +38,7 @@ struct Screened {
   Update update;              // with effective digest, lineage and facts
   bool denied = false;        // refused already, nothing needs to be measured
   std::vector<Uuid> probes;   // whose losses are needed to decide
+  std::map<Uuid, int64_t> early_bounds;  // of these, as the rules alone have it
 };
 
 struct ScreeningOutput {

@@ -40,6 +40,9 @@ struct Finding {
   Uuid probe;
   std::optional<int64_t> measured;
   std::optional<int64_t> threshold;
+  bool early = false;  // measured on the first `rows` of `of_rows` rows of its probe
+  int64_t rows = 0;
+  int64_t of_rows = 0;
 };
 
 absl::StatusOr<Finding> ParseFinding(const nlohmann::json& json) {
@@ -55,6 +58,11 @@ absl::StatusOr<Finding> ParseFinding(const nlohmann::json& json) {
   if (members.Has("threshold")) finding.threshold = members.DecimalText("threshold");
   for (const char* key : {"measured_commitment", "threshold_commitment"}) {
     if (members.Has(key)) members.Typed<crypto::Digest>(key);
+  }
+  finding.early = members.Has("rows") || members.Has("of_rows");
+  if (finding.early) {
+    finding.rows = members.Int("rows");
+    finding.of_rows = members.Int("of_rows");
   }
   RETURN_IF_ERROR(members.Done());
   ASSIGN_OR_RETURN(finding.scope, ParseName<Scope>(scope, 3, filter::ScopeName));
@@ -105,6 +113,29 @@ std::vector<int64_t> MeasuresOf(const Finding& finding, const nlohmann::json& fa
     default:
       return {};
   }
+}
+
+// Where measuring stopped early: only what a principal asks for itself may hang on some rows, and
+// they are at most half of those that its probe was registered with.
+absl::Status CheckEarly(const Finding& finding, const Log& log) {
+  const auto wrong = [&](absl::string_view why) {
+    return absl::DataLossError(absl::StrCat("finding of ", finding.rule_id, ": ", why));
+  };
+  if (!finding.early) return absl::OkStatus();
+  if (finding.kind != RuleKind::kValueEffect || finding.scope != Scope::kPrincipal ||
+      finding.reason == "RULE_ERROR") {
+    return wrong("it may not stand on some rows only");
+  }
+  if (finding.rows < 1 || finding.rows > finding.of_rows / 2) {
+    return wrong("measuring stops early at half of the rows or before");
+  }
+  const crypto::Entry* probe = log.Only(kind::kProbeRegistered, finding.probe);
+  if (probe == nullptr) return wrong("its probe is not in the log");
+  const auto registered = probe->U64(tag::kRowCount);
+  if (registered.ok() && *registered != static_cast<uint64_t>(finding.of_rows)) {
+    return wrong("its probe was registered with other rows");
+  }
+  return absl::OkStatus();
 }
 
 // Decides one finding again from what was recorded.
@@ -178,7 +209,7 @@ absl::Status CheckEntries(const Log& log, const crypto::Entry& made, Members& bo
   return body.status();
 }
 
-absl::Status Redecide(Members& body, const crypto::Entry& made) {
+absl::Status Redecide(const Log& log, Members& body, const crypto::Entry& made) {
   if (body.Text("engine_version") != filter::kEngineVersion) {
     return absl::DataLossError("it was decided by an engine that this program does not know");
   }
@@ -195,6 +226,7 @@ absl::Status Redecide(Members& body, const crypto::Entry& made) {
   std::string reason;
   for (const nlohmann::json& json : list) {
     ASSIGN_OR_RETURN(const Finding finding, ParseFinding(json));
+    RETURN_IF_ERROR(CheckEarly(finding, log));
     RETURN_IF_ERROR(CheckFinding(finding, facts));
     if (finding.verdict > joined) reason = finding.reason;
     joined = filter::Join(joined, finding.verdict);
@@ -220,7 +252,7 @@ absl::Status CheckDecision(const Bundle& bundle, const Log& log, const crypto::E
   body.Int("profile_version");
   body.Text("evidence_sha256");
   RETURN_IF_ERROR(CheckEntries(log, made, body));
-  RETURN_IF_ERROR(Redecide(body, made));
+  RETURN_IF_ERROR(Redecide(log, body, made));
   return body.Done();
 }
 

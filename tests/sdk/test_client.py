@@ -49,8 +49,10 @@ def test_rejection_is_explained(fake, agent):
     fake.decide(update.id, "REJECTED", "DENY", reason="VALUE_EFFECT", findings=[
         protos.filter.RuleFinding(rule_id="mine", scope="RULE_SCOPE_PRINCIPAL",
                                   kind="RULE_KIND_VALUE_EFFECT", verdict="VERDICT_DENY",
-                                  reason="VALUE_EFFECT", advice="train less on class 3")])
+                                  reason="VALUE_EFFECT", advice="train less on class 3",
+                                  rows=1000, of_rows=4000)])
     text = update.wait(timeout=5).explain()
+    assert "on 1,000 of 4,000 rows" in text
     assert "rejected" in text and "raises the loss of a protected probe" in text
     assert "your own profile" in text and "train less on class 3" in text
 

@@ -46,6 +46,8 @@ def finding_lines(finding) -> list:
         text += f": measured {finding.measured}{bound}"
     if finding.probe_id:
         text += f", probe {finding.probe_id}"
+    if finding.rows:
+        text += f", on {finding.rows:,} of {finding.of_rows:,} rows"
     lines = [text]
     if finding.reason:
         meaning = protos.reasons.REASONS.get(finding.reason, ("", ""))[1]

@@ -218,6 +218,11 @@ grpc::Status FakeFilter::ScreenRound(grpc::ServerContext*,
         out.add_probe_ids(probe);
         needed.insert(probe);
       }
+      for (const auto& [probe, bound] : updates[i].early_bounds) {
+        filter_v1::EarlyBound& early = *out.add_early_bounds();
+        early.set_probe_id(probe);
+        early.set_bound_nanonats(bound);
+      }
     }
     for (const FakeProbe& probe : probes) {
       if (probe.aggregate_eps) {
@@ -230,6 +235,7 @@ grpc::Status FakeFilter::ScreenRound(grpc::ServerContext*,
       filter_v1::ProbeData& data = *response->add_probes();
       data.set_probe_id(probe.probe_id);
       data.set_data_sha256(Put(probe.data));
+      data.set_rows(probe.rows);
     }
     return grpc::Status::OK;
   });

@@ -54,6 +54,7 @@ struct FakeUpdate {
   std::string agent_id;
   std::string effective;            // the file
   std::vector<std::string> probes;  // that have to be measured
+  std::map<std::string, int64_t> early_bounds;  // of these, where measuring may stop early
   bool denied = false;
   int64_t samples = 1;
   bool rejected_at_decision = false;
@@ -64,6 +65,7 @@ struct FakeProbe {
   std::string principal_id;
   std::string data;  // the file
   std::optional<int64_t> aggregate_eps;  // that the floor bounds it by
+  int64_t rows = 0;
 };
 
 class FakeFilter final : public filter_v1::FilterService::Service {

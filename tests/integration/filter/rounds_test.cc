@@ -522,10 +522,20 @@ TEST_CASE("values of a profile and of the floor decide, and are told to whom the
   CHECK(s.screening.aggregate_bounds(0).data_sha256() == common.data_sha256());
   CHECK(s.screening.updates(0).probe_ids_size() == 2);
   CHECK(s.screening.updates(1).probe_ids_size() == 1);
-  const auto decided = w.attribution->Ok(
-      &Stub::DecideRound, Measured(w, s, [&](const std::string&, const std::string& probe) {
+  // Only what the profile alone asks for may be measured on some rows.
+  REQUIRE(s.screening.updates(0).early_bounds_size() == 1);
+  CHECK(s.screening.updates(0).early_bounds(0).probe_id() == own.probe_id());
+  CHECK(s.screening.updates(0).early_bounds(0).bound_nanonats() == 1'000);
+  CHECK(s.screening.updates(1).early_bounds_size() == 0);
+  for (const v1::ProbeData& data : s.screening.probes()) CHECK(data.rows() == 3);
+  v1::DecideRoundRequest measured =
+      Measured(w, s, [&](const std::string&, const std::string& probe) {
         return probe == own.probe_id() ? 1'001 : 1'000;
-      }));
+      });
+  for (v1::ProbeMeasurement& one : *measured.mutable_measurements()) {
+    if (one.probe_id() == own.probe_id()) one.set_of_rows(3);
+  }
+  const auto decided = w.attribution->Ok(&Stub::DecideRound, measured);
   CHECK(decided.updates(0).state() == v1::UPDATE_STATE_REJECTED);
   CHECK(decided.updates(0).reason() == "VALUE_EFFECT");
   CHECK(decided.updates(1).state() == v1::UPDATE_STATE_PROJECTED);  // points along the gradient
@@ -554,6 +564,8 @@ TEST_CASE("values of a profile and of the floor decide, and are told to whom the
     CHECK_FALSE(finding.contains("measured"));
     const std::string opening = absl::StrCat("mine/", own.probe_id(), "/measured/", 1'001);
     CHECK(finding["measured_commitment"] == crypto::Commitment(salt, opening).ToString());
+    CHECK(finding["rows"] == 1);
+    CHECK(finding["of_rows"] == 3);
     ++opened;
   }
   CHECK(opened == 1);
@@ -565,6 +577,10 @@ TEST_CASE("values of a profile and of the floor decide, and are told to whom the
   };
   CHECK(of_principal(mine).measured() == "1001");
   CHECK(of_principal(seen).measured().empty());
+  for (const v1::Decision* decision : {&mine, &seen}) {
+    CHECK(of_principal(*decision).rows() == 1);
+    CHECK(of_principal(*decision).of_rows() == 3);
+  }
 
   // Reasons in lists are their principal's, the founders' and services'.
   v1::ListUpdatesRequest list;

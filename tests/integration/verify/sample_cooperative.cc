@@ -304,6 +304,15 @@ void SampleCooperative::Join(Member& member) {
              .PrivateDocument(Sign(member.key, "rochdale.filter.v1.ValueProfile", "{}",
                                    /*publish=*/false),
                               crypto::Salt{crypto::Sha256(member.name).bytes}));
+  if (!probe_.IsZero()) return;
+  // One probe serves them all: the verifier sees no rows of it.
+  probe_ = NewId("probe");
+  crypto::EntryBuilder probe = Entry(kind::kProbeRegistered, nullptr);
+  Append(probe.Cooperative(cooperative_).Subject(probe_).U64(tag::kVersion, 1)
+             .U64(tag::kRowCount, 4'000).Digest(tag::kDataCommitment, crypto::Sha256("rows"))
+             .PrivateDocument(Sign(member.key, "rochdale.filter.v1.Probe", "{}",
+                                   /*publish=*/false),
+                              crypto::Salt{crypto::Sha256("probe").bytes}));
 }
 
 // Nothing points at an entry by its index yet.

@@ -32,6 +32,9 @@ enum class Fault {
   kRefusedIsApplied,       // ... or an UPDATE_APPLIED
   kMildVerdict,            // findings say DENY, body and log say ALLOW
   kVerdictAgainstNumbers,  // measured exceeds the threshold, the finding says ALLOW
+  kFloorStopsEarly,        // a finding of the floor that stands on some rows
+  kEarlyBeyondHalf,        // one of a profile that stands on more than half of them
+  kOtherProbeRows,         // ... or of a probe with other rows than were registered
   kUnsignedCommitment,     // an UPDATE_COMMITTED signed by another key than the agent's
   kNoAuthority,            // an entry that nothing allowed
   kWrongSeed,              // the seed does not open its commitment
@@ -189,6 +192,7 @@ class SampleCooperative {
   learning::AggregationRule rule_;
   crypto::KeyPair log_key_, founder_;
   CooperativeId cooperative_;
+  Uuid probe_;
   PrincipalId customer_;
   crypto::KeyPair customer_key_;
   EventId founded_, customer_registered_, model_event_, pool_event_;

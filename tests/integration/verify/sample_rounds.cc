@@ -162,12 +162,21 @@ void SampleCooperative::Decide(Update& update, const RoundId& round, const std::
   Json magnitude = FindingOf("floor.magnitude", "FLOOR", "MAGNITUDE", "ALLOW", "");
   magnitude["measured"] = absl::StrCat(filter::NormRatioMicro(4'000'000, 1'000'000));
   magnitude["threshold"] = Is(Fault::kVerdictAgainstNumbers) ? "1999999" : "4000000";
+  if (Is(Fault::kFloorStopsEarly)) {
+    magnitude["rows"] = 1'000;
+    magnitude["of_rows"] = 4'000;
+  }
   Json originality = FindingOf("floor.originality", "FLOOR", "ORIGINALITY",
                                refuse ? "DENY" : "ALLOW", refuse ? "ORIGINALITY" : "");
   originality["measured"] = refuse ? "990000" : "120000";
   originality["threshold"] = "600000";
   Json own = FindingOf("own.effect", "PRINCIPAL", "VALUE_EFFECT", "ALLOW", "");
-  own["probe_id"] = NewId("probe").ToString();
+  own["probe_id"] = probe_.ToString();
+  // The first measures its probe on as many rows as it takes, the others on all.
+  if (update.member == 0) {
+    own["rows"] = Is(Fault::kEarlyBeyondHalf) ? 2'001 : 1'000;
+    own["of_rows"] = Is(Fault::kOtherProbeRows) ? 8'000 : 4'000;
+  }
   for (const char* field : {"measured_commitment", "threshold_commitment"}) {
     own[field] = crypto::Sha256(field).ToString();
   }

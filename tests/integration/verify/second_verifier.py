@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from second_basics import (ZERO, Bundle, Failed, Key, Log, derived_id, ed25519, need, parse,
-                           read_log, root, sha, uuid_text)
+                           read_log, root, sha, uuid_raw, uuid_text)
 from second_comparisons import check_comparisons
 from second_money import check_money
 from second_orders import Document, check_orders, check_restarts
@@ -89,6 +89,12 @@ def check_decisions(bundle, log):
                             else measured > threshold)
                 need(violated == (verdict != 1), f"{path}: {finding['rule_id']}")
             need((verdict == 1) == (finding["reason"] == ""), path)
+            if "rows" in finding or "of_rows" in finding:
+                need(finding["kind"] == "VALUE_EFFECT" and finding["scope"] == "PRINCIPAL" and
+                     finding["reason"] != "RULE_ERROR", f"{path}: it may not stop early")
+                need(1 <= finding["rows"] <= finding["of_rows"] // 2, f"{path}: rows")
+                probe = log.only(202, uuid_raw(finding["probe_id"]))
+                need(probe.fields[82] == finding["of_rows"], f"{path}: rows of the probe")
             if verdict > joined:
                 joined, reason = verdict, finding["reason"]
         reason = {4: "REVIEW_EXPIRED", 5: reason}.get(joined, "")

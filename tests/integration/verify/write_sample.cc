@@ -14,7 +14,8 @@ int main(int argc, char** argv) {
   if (argc > 1 && std::string(argv[1]) == "--faults") {
     for (const Fault fault :
          {Fault::kRefusedIsCredited, Fault::kRefusedIsApplied, Fault::kMildVerdict,
-          Fault::kVerdictAgainstNumbers, Fault::kUnsignedCommitment, Fault::kNoAuthority,
+          Fault::kVerdictAgainstNumbers, Fault::kFloorStopsEarly, Fault::kEarlyBeyondHalf,
+          Fault::kOtherProbeRows, Fault::kUnsignedCommitment, Fault::kNoAuthority,
           Fault::kWrongSeed, Fault::kChosenRows, Fault::kWrongSums, Fault::kWrongCredit,
           Fault::kWrongNext, Fault::kWrongBlob, Fault::kWrongShare, Fault::kPaidTwice,
           Fault::kPaidNothing, Fault::kCreditCountedTwice, Fault::kOverdraft, Fault::kNotSettled,

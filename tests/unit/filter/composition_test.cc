@@ -300,6 +300,39 @@ class RandomCase {
   std::mt19937_64 random_;
 };
 
+TEST_CASE("Only what a profile alone bounds may be measured on some rows", "[filter][rule]") {
+  const RuleSet mine{Scope::kPrincipal, "",
+                     {Make("a", RuleKind::kValueEffect, 10, {Probe(1), Probe(2)}),
+                      Make("b", RuleKind::kValueEffect, 10, {Probe(2)}, RuleMode::kReview)}};
+  const auto bounds = [&](std::vector<RuleSet> others) {
+    others.push_back(mine);
+    return EarlyBounds(others);
+  };
+  using Bounds = std::map<Uuid, int64_t>;
+  CHECK(bounds({}) == Bounds{{Probe(1), 10}, {Probe(2), 10}});
+  // Another bound; the floor, whatever its mode; a pack; group harm; a fit.
+  CHECK(bounds({{Scope::kPrincipal, "", {Make("c", RuleKind::kValueEffect, 11, {Probe(2)})}}}) ==
+        Bounds{{Probe(1), 10}});
+  for (const Scope scope : {Scope::kFloor, Scope::kPack}) {
+    for (const RuleMode mode : {RuleMode::kDefault, RuleMode::kRefuse}) {
+      CHECK(bounds({{scope, "", {Make("c", RuleKind::kValueEffect, 10, {Probe(1)}, mode)}}}) ==
+            Bounds{{Probe(2), 10}});
+    }
+  }
+  CHECK(bounds({{Scope::kPrincipal, "", {Make("c", RuleKind::kGroupHarm, 10, {Probe(1)})}}}) ==
+        Bounds{{Probe(2), 10}});
+  Rule fit = Make("fit", RuleKind::kFit);
+  fit.criteria = {{Probe(1), 10'000, 50}};
+  CHECK(bounds({{Scope::kPrincipal, "", {fit}}}) == Bounds{{Probe(2), 10}});
+  // And a fit errs where it gets such a figure.
+  Facts facts = Fine();
+  facts.probes[0].loss->of_rows = 100;
+  const RuleSet profile{Scope::kPrincipal, "", {fit}};
+  const Decision decision = DecideOn(facts, Floor(), {}, &profile);
+  CHECK(decision.verdict == Verdict::kReview);
+  CHECK(decision.reason == "RULE_ERROR");
+}
+
 TEST_CASE("Packs and profiles only tighten", "[filter][composition][property]") {
   const uint64_t seed = 20240922;
   INFO("seed " << seed);

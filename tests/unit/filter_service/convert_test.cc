@@ -125,6 +125,11 @@ TEST_CASE("every bad field of a commitment and of an opening is named at once", 
   CHECK(Fields(ParseMeasurements(deciding).status()) ==
         std::vector<std::string>{"measurements[0].rows", "measurements[0].update_id",
                                  "measurements[0].probe_id"});
+  deciding.mutable_measurements(0)->set_rows(5);
+  deciding.mutable_measurements(0)->set_of_rows(5);
+  CHECK(Fields(ParseMeasurements(deciding).status()) ==
+        std::vector<std::string>{"measurements[0].of_rows", "measurements[0].update_id",
+                                 "measurements[0].probe_id"});
 }
 
 TEST_CASE("values of a principal's rules are told to the principal alone", "[filter]") {

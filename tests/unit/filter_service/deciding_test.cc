@@ -176,6 +176,46 @@ TEST_CASE("a decision's body is the same again and hides private values behind a
   CHECK(opened == 2);
 }
 
+TEST_CASE("what was measured on some rows serves the principal's own effect alone", "[filter]") {
+  Round round;
+  const std::vector<Decided> in_full = round.Decide();
+  for (Measurement& one : round.measured) {
+    if (one.probe.value == kOwnProbe) one.loss.of_rows = 40;
+  }
+  const DecidingInput input = round.ToDecide(round.screened, round.measured);
+  const std::vector<Decided> decided = DecideAll(input).value();
+  CHECK(decided[0].state == UpdateState::kAdmitted);
+  int early = 0;
+  const auto body = nlohmann::json::parse(
+      DecisionBody(input.updates[0], decided[0], input, crypto::Salt{}));
+  for (size_t i = 0; i < decided[0].decision.findings.size(); ++i) {
+    const Finding& finding = decided[0].decision.findings[i];
+    const auto& written = body["findings"][i];
+    if (finding.rule_id != "own") {
+      CHECK(finding == in_full[0].decision.findings[i]);
+      CHECK_FALSE(written.contains("rows"));
+      continue;
+    }
+    ++early;
+    CHECK(finding.measured == in_full[0].decision.findings[i].measured);
+    CHECK(written["rows"] == 10);
+    CHECK(written["of_rows"] == 40);
+  }
+  CHECK(early == 1);
+  CHECK(FindingsFromJson(FindingsToJson(decided[0].decision.findings)).value() ==
+        decided[0].decision.findings);
+
+  // The floor takes no such figure, and it is no part of what is usual for the round.
+  Round spoilt;
+  spoilt.Remove(1, kCommonProbe);
+  spoilt.Measure(1, kCommonProbe, 1'000'000, 1'000'000, 10);
+  spoilt.measured.back().loss.of_rows = 40;
+  const std::vector<Decided> after = spoilt.Decide();
+  CHECK(after[1].state == UpdateState::kRejected);
+  CHECK(after[1].reason == "RULE_ERROR");
+  CHECK(after[2].state == UpdateState::kAdmitted);
+}
+
 TEST_CASE("findings survive being stored", "[filter]") {
   Round round;
   round.Remove(1, kCommonProbe);
