@@ -1,4 +1,7 @@
 // Measuring updates on probes before the filter decides, in as many runs as it takes looks.
+#include <map>
+#include <set>
+
 #include "absl/strings/str_cat.h"
 #include "libs/base/status_macros.h"
 #include "services/attribution/round_steps.h"
