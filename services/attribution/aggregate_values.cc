@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "libs/base/errors.h"
+#include "libs/base/status_macros.h"
 
 namespace rochdale::attribution {
 namespace {
@@ -78,6 +79,13 @@ absl::StatusOr<ValuesStep> NextValuesStep(uint64_t gate, const AggregateValues& 
     step.kept = masks[best];
     seen += next.size();
   }
+}
+
+absl::StatusOr<uint64_t> KeptByValues(uint64_t gate, const AggregateValues& values) {
+  if (values.bounds.empty() || gate == 0) return gate;
+  ASSIGN_OR_RETURN(const ValuesStep step, NextValuesStep(gate, values));
+  if (!step.ended) return Error("DIGEST_MISMATCH", "the test of values does not end");
+  return step.kept;
 }
 
 }  // namespace rochdale::attribution

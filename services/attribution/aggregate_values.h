@@ -50,4 +50,8 @@ struct ValuesStep {
 // that the test evaluates, in its order, or go on after its end.
 absl::StatusOr<ValuesStep> NextValuesStep(uint64_t gate, const AggregateValues& values);
 
+// S at the end of a test that is done; `gate` where nothing is bounded or the gate left nobody.
+// BAD_REQUEST as above; DIGEST_MISMATCH where the test goes on.
+absl::StatusOr<uint64_t> KeptByValues(uint64_t gate, const AggregateValues& values);
+
 }  // namespace rochdale::attribution

@@ -127,12 +127,7 @@ absl::Status CompareSums(const Evidence& evidence, const Game& game) {
 // What was refused is what the test of values refuses of what the gate leaves.
 absl::Status CheckRefusals(const Evidence& evidence) {
   const uint64_t gate = evidence.applied_mask | RefusedMask(evidence);
-  uint64_t kept = gate;
-  if (!evidence.values.bounds.empty() && gate != 0) {
-    ASSIGN_OR_RETURN(const ValuesStep step, NextValuesStep(gate, evidence.values));
-    if (!step.ended) return Differs("values");
-    kept = step.kept;
-  }
+  ASSIGN_OR_RETURN(const uint64_t kept, KeptByValues(gate, evidence.values));
   return kept == evidence.applied_mask ? absl::OkStatus() : Differs("applied_mask");
 }
 

@@ -46,17 +46,17 @@ RunPart PartOfAll(const RunSpec& spec) {
 }
 
 absl::StatusOr<RunSpec> RoundSteps::CoalitionsSpec(
-    const RoundRecord& round, const std::vector<RoundUpdate>& contributors) {
+    const RoundRecord& round, const std::vector<RoundUpdate>& updates) {
   ASSIGN_OR_RETURN(const ModelRecord model, ModelOf(round));
   ASSIGN_OR_RETURN(const config::ParameterSet parameters, ParametersOf(round));
   RunSpec spec;
   spec.model = model.spec;
   spec.base = round.base;
   spec.lineages = round.lineages.value();
-  for (const RoundUpdate& update : contributors) {
+  for (const RoundUpdate& update : updates) {
     spec.updates.push_back({update.update, *update.effective});
   }
-  spec.aggregation = AggregationOf(parameters, contributors);
+  spec.aggregation = AggregationOf(parameters, updates);
   return spec;
 }
 

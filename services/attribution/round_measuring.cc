@@ -10,9 +10,10 @@
 
 namespace rochdale::attribution {
 
-absl::StatusOr<RunPart> RoundSteps::MeasurePart(const RoundRecord& round, const ModelRecord& model,
+absl::StatusOr<RunPart> RoundSteps::MeasurePart(const RoundRecord& round,
+                                                const learning::ModelSpec& model,
                                                 const Measuring::Part& wanted) {
-  ASSIGN_OR_RETURN(const learning::Dataset all, LoadRows(wanted.data, model.spec));
+  ASSIGN_OR_RETURN(const learning::Dataset all, LoadRows(wanted.data, model));
   RunPart part;
   part.data = wanted.data;
   part.rows = all.count();
@@ -34,12 +35,6 @@ absl::StatusOr<RunSpec> RoundSteps::MeasureSpec(const RoundRecord& round,
                                                 const std::vector<RoundUpdate>& updates,
                                                 const std::vector<NeededProbe>& needed,
                                                 const std::vector<Measuring::Part>& parts) {
-  ASSIGN_OR_RETURN(const ModelRecord model, ModelOf(round));
-  ASSIGN_OR_RETURN(const config::ParameterSet parameters, ParametersOf(round));
-  RunSpec spec;
-  spec.model = model.spec;
-  spec.base = round.base;
-  spec.lineages = round.lineages.value();
   std::set<UpdateId> wanted;
   for (const Measuring::Part& part : parts) {
     for (const size_t pair : part.pairs) wanted.insert(needed.at(pair).update);
@@ -48,13 +43,14 @@ absl::StatusOr<RunSpec> RoundSteps::MeasureSpec(const RoundRecord& round,
   std::map<UpdateId, int> index;
   for (const RoundUpdate& update : updates) {
     if (!wanted.contains(update.update)) continue;
-    index[update.update] = static_cast<int>(spec.updates.size());
-    spec.updates.push_back({update.update, *update.effective});
+    index[update.update] = static_cast<int>(measured.size());
     measured.push_back(update);
   }
+  ASSIGN_OR_RETURN(RunSpec spec, CoalitionsSpec(round, measured));
+  ASSIGN_OR_RETURN(const config::ParameterSet parameters, ParametersOf(round));
   spec.aggregation = ProbeAggregationOf(parameters, measured);
   for (const Measuring::Part& one : parts) {
-    ASSIGN_OR_RETURN(RunPart part, MeasurePart(round, model, one));
+    ASSIGN_OR_RETURN(RunPart part, MeasurePart(round, spec.model, one));
     part.masks = {0};
     for (const size_t pair : one.pairs) {
       part.masks.push_back(uint64_t{1} << part.updates.size());
@@ -68,28 +64,18 @@ absl::StatusOr<RunSpec> RoundSteps::MeasureSpec(const RoundRecord& round,
 absl::StatusOr<std::optional<Progress>> RoundSteps::Measure(
     const RoundRecord& round, const std::vector<RoundUpdate>& updates,
     const std::vector<NeededProbe>& needed, Measuring& measuring) {
-  const auto ensure = [&](int stage, const std::vector<Measuring::Part>& parts) {
-    return EnsureRun(round, RunPurpose::kMeasure, stage,
-                     [&] { return MeasureSpec(round, updates, needed, parts); });
-  };
-  // While the last run that was begun is under way, what the others found is not needed.
-  ASSIGN_OR_RETURN(const int last, LastStage(round, RunPurpose::kMeasure));
-  if (last > 0) {
-    ASSIGN_OR_RETURN(const RunStep step, ensure(last, {}));
-    if (!step.done) return step.progress;
-  }
-  for (int stage = 0; stage < StagesMax(RunPurpose::kMeasure); ++stage) {
+  ASSIGN_OR_RETURN(const auto unfinished, AwaitLastStage(round, RunPurpose::kMeasure));
+  if (unfinished) return unfinished;
+  for (int stage = 0;; ++stage) {  // below StagesMax: EnsureRun
     const std::vector<Measuring::Part> parts = measuring.NextParts();
     if (parts.empty()) return std::nullopt;
-    ASSIGN_OR_RETURN(const RunStep step, ensure(stage, parts));
+    ASSIGN_OR_RETURN(const RunStep step, EnsureRun(round, RunPurpose::kMeasure, stage, [&] {
+                       return MeasureSpec(round, updates, needed, parts);
+                     }));
     if (!step.done) return step.progress;
     ASSIGN_OR_RETURN(const auto losses, LossesOf(*step.done));
     RETURN_IF_ERROR(measuring.Add(losses, step.done->spec));
   }
-  if (!measuring.NextParts().empty()) {
-    return absl::InternalError("measuring took more looks than there are");
-  }
-  return std::nullopt;
 }
 
 }  // namespace rochdale::attribution

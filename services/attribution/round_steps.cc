@@ -147,6 +147,18 @@ absl::StatusOr<RoundSteps::RunStep> RoundSteps::EnsureRun(
   return step;
 }
 
+absl::StatusOr<std::optional<Progress>> RoundSteps::AwaitLastStage(const RoundRecord& round,
+                                                                   RunPurpose purpose) {
+  ASSIGN_OR_RETURN(const int last, LastStage(round, purpose));
+  if (last == 0) return std::nullopt;
+  ASSIGN_OR_RETURN(const RunStep step,
+                   EnsureRun(round, purpose, last, []() -> absl::StatusOr<RunSpec> {
+                     return absl::InternalError("a run vanished");
+                   }));
+  if (step.done) return std::nullopt;
+  return step.progress;
+}
+
 absl::StatusOr<Progress> RoundSteps::HandleFailedRun(const RoundRecord& round,
                                                      const RunRecord& run) {
   // After the gate nothing can be taken out any more: what is applied is what was evaluated.

@@ -84,7 +84,7 @@ class RoundSteps {
                                       const std::vector<NeededProbe>& needed,
                                       const std::vector<Measuring::Part>& parts);
   // Without candidates.
-  absl::StatusOr<RunPart> MeasurePart(const RoundRecord& round, const ModelRecord& model,
+  absl::StatusOr<RunPart> MeasurePart(const RoundRecord& round, const learning::ModelSpec& model,
                                       const Measuring::Part& wanted);
 
   // round_evaluation.cc
@@ -92,7 +92,7 @@ class RoundSteps {
   absl::StatusOr<Progress> DrawRows(const RoundRecord& round);
   // All but the parts: coalitions of these updates, as they would be applied.
   absl::StatusOr<RunSpec> CoalitionsSpec(const RoundRecord& round,
-                                         const std::vector<RoundUpdate>& contributors);
+                                         const std::vector<RoundUpdate>& updates);
   absl::StatusOr<RunSpec> GameSpec(const RoundRecord& round,
                                    const std::vector<RoundUpdate>& contributors, int stage);
   // The game with the stages that were evaluated, all of them DONE.
@@ -152,10 +152,13 @@ class RoundSteps {
   };
   // Makes the run where it is not there, sees to its workers, and deals with a failed one: an
   // update that leaves the evaluator's range is removed and the evaluation begins again; any other
-  // failure abandons the round. `stage`: of the game or of
-  // measuring.
+  // failure abandons the round. INTERNAL from StagesMax(purpose) on.
   absl::StatusOr<RunStep> EnsureRun(const RoundRecord& round, RunPurpose purpose, int stage,
                                     absl::FunctionRef<absl::StatusOr<RunSpec>()> make);
+  // Of an evaluation of several stages whose last one is under way: what to tell the engine, since
+  // what the stages before found is not needed yet. Nothing where it is done, or is the first.
+  absl::StatusOr<std::optional<Progress>> AwaitLastStage(const RoundRecord& round,
+                                                         RunPurpose purpose);
   absl::StatusOr<Progress> HandleFailedRun(const RoundRecord& round, const RunRecord& run);
   absl::StatusOr<std::vector<std::vector<int64_t>>> LossesOf(const RunRecord& run);
 

@@ -66,12 +66,13 @@ absl::StatusOr<Progress> RoundSteps::TestValues(const RoundRecord& round,
                    }));
   uint64_t kept = gate;
   if (!bounds.empty() && gate != 0) {
+    ASSIGN_OR_RETURN(const auto unfinished, AwaitLastStage(round, RunPurpose::kValues));
+    if (unfinished) return *unfinished;
     ASSIGN_OR_RETURN(const ValuesSoFar so_far, LoadValues(round, bounds));
     ASSIGN_OR_RETURN(const ValuesStep next, NextValuesStep(gate, so_far.values));
     if (!next.ended) {
-      const int stage = so_far.stages;
-      if (stage >= kValuesStagesMax) return absl::InternalError("a test of values without end");
-      ASSIGN_OR_RETURN(const RunStep step, EnsureRun(round, RunPurpose::kValues, stage, [&] {
+      ASSIGN_OR_RETURN(const RunStep step,
+                       EnsureRun(round, RunPurpose::kValues, so_far.stages, [&] {
                          return ValuesSpec(round, contributors, bounds, next.wanted);
                        }));
       return step.done ? Progress::kMoved : step.progress;

@@ -134,4 +134,18 @@ std::map<Uuid, int64_t> EarlyBounds(absl::Span<const RuleSet> sets) {
   return bounds;
 }
 
+std::map<Uuid, int64_t> AggregateBounds(const RuleSet& floor) {
+  std::map<Uuid, int64_t> bounds;
+  for (const Rule& rule : floor.rules) {
+    const bool fixed = rule.mode == RuleMode::kRefuse || rule.mode == RuleMode::kReview;
+    if (rule.kind != RuleKind::kValueEffect || !fixed) continue;
+    for (const Uuid& probe : rule.probes) {
+      const int64_t eps = std::max<int64_t>(rule.bound, 0);
+      const auto [at, fresh] = bounds.emplace(probe, eps);
+      if (!fresh) at->second = std::min(at->second, eps);
+    }
+  }
+  return bounds;
+}
+
 }  // namespace rochdale::filter

@@ -79,4 +79,8 @@ std::vector<Uuid> ProbesToMeasure(absl::Span<const RuleSet> sets);
 // probe that only VALUE_EFFECT rules of principals' sets name, all with one bound.
 std::map<Uuid, int64_t> EarlyBounds(absl::Span<const RuleSet> sets);
 
+// By probe: how far the floor lets the round's step as a whole raise its loss. Rules of the default
+// mode hold an update against the round's others; for the step of all there are no others.
+std::map<Uuid, int64_t> AggregateBounds(const RuleSet& floor);
+
 }  // namespace rochdale::filter

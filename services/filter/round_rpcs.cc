@@ -46,22 +46,6 @@ bool MayMeasure(const std::optional<Probe>& probe, const Update& update, bool fo
   return !probe->principal || (!for_floor && *probe->principal == update.principal);
 }
 
-// By probe: how far the floor lets the round's step as a whole raise its loss. Rules of the default
-// mode hold an update against the round's others; for the step of all there are no others.
-std::map<Uuid, int64_t> AggregateBounds(const RuleSet& floor) {
-  std::map<Uuid, int64_t> bounds;
-  for (const Rule& rule : floor.rules) {
-    const bool fixed = rule.mode == RuleMode::kRefuse || rule.mode == RuleMode::kReview;
-    if (rule.kind != RuleKind::kValueEffect || !fixed) continue;
-    for (const Uuid& probe : rule.probes) {
-      const int64_t eps = std::max<int64_t>(rule.bound, 0);
-      const auto [at, fresh] = bounds.emplace(probe, eps);
-      if (!fresh) at->second = std::min(at->second, eps);
-    }
-  }
-  return bounds;
-}
-
 // Where an outcome may follow: forward only, and never from REJECTED or EXPIRED.
 bool MayBecome(UpdateState from, UpdateState to) {
   const bool in_play = from == UpdateState::kAdmitted || from == UpdateState::kProjected ||
@@ -289,7 +273,10 @@ grpc::Status FilterService::ScreenRound(grpc::ServerContext* context,
         data.set_rows(probes[probe_id]->rows);
       }
       for (const auto& [probe_id, eps] : AggregateBounds(input.floor)) {
-        ASSIGN_OR_RETURN(const auto probe, FindProbe(tx, ProbeId{probe_id}));
+        if (!probes.count(probe_id)) {
+          ASSIGN_OR_RETURN(probes[probe_id], FindProbe(tx, ProbeId{probe_id}));
+        }
+        const std::optional<Probe>& probe = probes[probe_id];
         // A rule about any other probe errs, and has denied every update.
         if (!probe || probe->cooperative != round.cooperative || probe->principal) continue;
         if (response->aggregate_bounds_size() == kBoundsMax) {

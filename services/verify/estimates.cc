@@ -228,13 +228,7 @@ absl::Status CheckCredits(const Evidence& evidence, const Estimates& estimates) 
 
 // What was applied is what the gate left, less what the test of values refused.
 absl::Status CheckValues(const Evidence& evidence, uint64_t gate) {
-  uint64_t kept = gate;
-  if (!evidence.values.bounds.empty() && gate != 0) {
-    ASSIGN_OR_RETURN(const attribution::ValuesStep step,
-                     attribution::NextValuesStep(gate, evidence.values));
-    if (!step.ended) return absl::DataLossError("the test of values does not end");
-    kept = step.kept;
-  }
+  ASSIGN_OR_RETURN(const uint64_t kept, attribution::KeptByValues(gate, evidence.values));
   if (kept == evidence.applied_mask) return absl::OkStatus();
   return absl::DataLossError("applied_mask is not what gate and test of values leave");
 }

@@ -10,6 +10,7 @@
 #include "libs/crypto/entry_kinds.h"
 #include "services/filter/composition.h"
 #include "services/filter/ownership.h"
+#include "services/verify/parameter_history.h"
 
 namespace rochdale::verify {
 namespace {
@@ -19,7 +20,6 @@ namespace tag = crypto::tag;
 
 using crypto::Entry;
 
-constexpr char kParameter[] = "lineage.unattested";
 constexpr char kReasonOfOwner[] = "OWNER_HAS_UPDATE";
 
 // One decision, with what it rests on.
@@ -115,14 +115,10 @@ absl::Status CheckNames(const std::vector<Decided>& all, int64_t lineages) {
 // Whether members without owners are one lineage in this time; nothing where that changed.
 std::optional<bool> Together(const Log& log, const CooperativeId& cooperative, int64_t from_us,
                              int64_t to_us) {
-  std::set<bool> values = {false};
-  for (const size_t i : log.OfKind(kind::kParameterChanged)) {
-    const Entry& changed = log.at(i);
-    const auto name = changed.Text(tag::kParameter);
-    if (changed.cooperative != cooperative || !name.ok() || *name != kParameter) continue;
-    if (changed.time_us > to_us + kClockSlackUs) continue;
-    if (changed.time_us < from_us - kClockSlackUs) values.clear();
-    values.insert(changed.Text(tag::kValue).value_or("") == "together");
+  std::set<bool> values;
+  for (const std::string& value :
+       ValuesOf(log, cooperative, "lineage.unattested", "apart", from_us, to_us)) {
+    values.insert(value == "together");
   }
   if (values.size() != 1) return std::nullopt;
   return *values.begin();

@@ -14,9 +14,6 @@ namespace rochdale::verify {
 using Decisions = std::map<RoundId, std::vector<const crypto::Entry*>>;
 Decisions DecisionsByRound(const Log& log);
 
-// By how much the clocks of services may differ, and what one knows of another may be old.
-inline constexpr int64_t kClockSlackUs = 60'000'000;
-
 // docs/evidence.md, section 6.1: n is the number of lineages of the round's decisions; each is
 // named by its earliest update and has at most one that was admitted; attestations that decisions
 // name are the last ones; updates of one owner are of one lineage, and all but the earliest were

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 #include <string>
 
 #include "libs/crypto/entry_kinds.h"
 #include "services/verify/json.h"
+#include "services/verify/parameter_history.h"
 #include "services/verify/proto_json.h"
 
 namespace rochdale::verify {
@@ -18,25 +18,6 @@ namespace tag = crypto::tag;
 using attribution::Evidence;
 using attribution::ProbeId;
 using crypto::Entry;
-
-constexpr char kParameter[] = "value.effect_eps_nanonats";
-constexpr int64_t kGovernedFirst = 10'000'000;
-
-// What this parameter may have been while the round was screened: one value, but where it was
-// changed about then.
-std::set<int64_t> Governed(const Log& log, const CooperativeId& cooperative, int64_t from_us,
-                           int64_t to_us) {
-  std::set<int64_t> values = {kGovernedFirst};
-  for (const size_t i : log.OfKind(kind::kParameterChanged)) {
-    const Entry& changed = log.at(i);
-    const auto name = changed.Text(tag::kParameter);
-    if (changed.cooperative != cooperative || !name.ok() || *name != kParameter) continue;
-    if (changed.time_us > to_us + kClockSlackUs) continue;
-    if (changed.time_us < from_us - kClockSlackUs) values.clear();
-    values.insert(ParseDecimal(changed.Text(tag::kValue).value_or("")).value_or(-1));
-  }
-  return values;
-}
 
 bool IsEnum(const nlohmann::json& rule, const char* field, const char* name, const char* number) {
   const std::string text = ProtoText(rule, field);
@@ -88,7 +69,9 @@ absl::Status CheckValueBounds(const Log& log, const Documents& documents,
     had[bound.probe] = bound.eps_nanonats;
   }
   const bool tested = (evidence.applied_mask | attribution::RefusedMask(evidence)) != 0;
-  for (const int64_t governed : Governed(log, evidence.cooperative, first_us, last_us)) {
+  for (const std::string& value : ValuesOf(log, evidence.cooperative, "value.effect_eps_nanonats",
+                                           "10000000", first_us, last_us)) {
+    const int64_t governed = ParseDecimal(value).value_or(-1);
     if (had == (tested ? BoundsOf(*body, governed) : std::map<ProbeId, int64_t>())) {
       return absl::OkStatus();
     }

@@ -1,8 +1,6 @@
 // Measuring for admission stops early; payment does not.
 #include <catch2/catch.hpp>
 
-#include <atomic>
-
 #include "libs/learning/evaluator.h"
 #include "services/attribution/parameters_file.h"
 #include "services/attribution/round_steps.h"
@@ -150,22 +148,9 @@ TEST_CASE("an error of 0 measures every row at once") {
 }
 
 TEST_CASE("a process that dies between looks leaves the same integers") {
-  const std::vector<std::string> steps = {"run/1", "run/1/1", "run/1/2", "decided"};
   Race race;
-  std::atomic<size_t> at{0};
-  const auto fault = [&](absl::string_view step) {
-    if (at.load() >= steps.size() || step != steps[at.load()]) return absl::OkStatus();
-    return absl::CancelledError("the process died");
-  };
-  race.world.Start(fault);
-  const std::string id = race.world.Train(1);
-  for (size_t step = 0; step < steps.size(); ++step) {
-    INFO("dies at: " << steps[step]);
-    REQUIRE(Eventually([&] { return race.world.crashed(); }));
-    race.world.Stop();
-    at = step + 1;
-    race.world.Start(fault);
-  }
+  const std::string id = race.world.TrainDyingAt(
+      {"run/1", "run/1/1", "run/1/2", "decided"}, 1);
   REQUIRE(race.world.WaitForEnd(1).state() == v1::ROUND_STATE_CLOSED);
   race.CheckMeasured(id, {1'000, 1'000, kProbeRows});
   CHECK(race.world.Number("SELECT count(*) FROM runs WHERE purpose = 1") == 3);

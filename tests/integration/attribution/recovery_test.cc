@@ -52,20 +52,7 @@ TEST_CASE("a process that dies at any step is continued by the next one") {
   world.filter.probes.push_back({world.NewId(), "", learning::SerializeDataset(MakeRows(20, 79)),
                                  /*aggregate_eps=*/int64_t{1} << 40});
   world.filter.updates[0].probes = {probe.probe_id};
-  std::atomic<size_t> at{0};
-  const auto fault = [&](absl::string_view step) {
-    if (at.load() >= steps.size() || step != steps[at.load()]) return absl::OkStatus();
-    return absl::CancelledError("the process died");
-  };
-  world.Start(fault);
-  world.Train(2);
-  for (size_t step = 0; step < steps.size(); ++step) {
-    INFO("dies at: " << steps[step]);
-    REQUIRE(Eventually([&] { return world.crashed(); }));
-    world.Stop();
-    at = step + 1;
-    world.Start(fault);
-  }
+  world.TrainDyingAt(steps, 2);
   for (const int64_t number : {1, 2}) {
     const v1::Round round = world.WaitForEnd(number);
     REQUIRE(round.state() == v1::ROUND_STATE_CLOSED);

@@ -2,7 +2,6 @@
 #include <catch2/catch.hpp>
 
 #include <algorithm>
-#include <atomic>
 #include <optional>
 #include <set>
 
@@ -141,28 +140,15 @@ TEST_CASE("of updates that break the floor only together the one that adds most 
 }
 
 TEST_CASE("a process that dies while the values of all are tested refuses the same update") {
-  const std::vector<std::string> steps = {"gate stored", "run/5", "run/5", "values tested",
-                                          "run/3", "settlement stored", "outcomes recorded"};
   World world;
   for (const uint32_t seed : {1u, 2u}) world.AddUpdate(2.0, seed);
   const learning::Dataset rows = HarmedRows(world);
   Rises rises(world, rows);
   const int64_t eps = std::max(rises(0b01), rises(0b10));
   world.filter.probes = {{world.NewId(), "", learning::SerializeDataset(rows), eps}};
-  std::atomic<size_t> at{0};
-  const auto fault = [&](absl::string_view step) {
-    if (at.load() >= steps.size() || step != steps[at.load()]) return absl::OkStatus();
-    return absl::CancelledError("the process died");
-  };
-  world.Start(fault);
-  const std::string id = world.Train(1);
-  for (size_t step = 0; step < steps.size(); ++step) {
-    INFO("dies at: " << steps[step] << ", step " << step);
-    REQUIRE(Eventually([&] { return world.crashed(); }));
-    world.Stop();
-    at = step + 1;
-    world.Start(fault);
-  }
+  const std::string id = world.TrainDyingAt({"gate stored", "run/5", "run/5", "values tested",
+                                             "run/3", "settlement stored", "outcomes recorded"},
+                                            1);
   const v1::Round round = world.WaitForEnd(1);
   REQUIRE(round.state() == v1::ROUND_STATE_CLOSED);
   CHECK(round.next_sha256() ==

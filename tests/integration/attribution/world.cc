@@ -3,6 +3,8 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
+#include <atomic>
+#include <catch2/catch.hpp>
 #include <random>
 
 #include "absl/strings/numbers.h"
@@ -130,6 +132,24 @@ void World::Stop() {
   server_->Stop(absl::Seconds(5));
   server_.reset();
   module_.reset();
+}
+
+std::string World::TrainDyingAt(const std::vector<std::string>& steps, int64_t rounds) {
+  const auto at = std::make_shared<std::atomic<size_t>>(0);
+  const auto fault = [steps, at](absl::string_view step) {
+    if (at->load() >= steps.size() || step != steps[at->load()]) return absl::OkStatus();
+    return absl::CancelledError("the process died");
+  };
+  Start(fault);
+  const std::string id = Train(rounds);
+  for (size_t step = 0; step < steps.size(); ++step) {
+    INFO("dies at: " << steps[step] << ", step " << step);
+    REQUIRE(Eventually([&] { return crashed(); }));
+    Stop();
+    *at = step + 1;
+    Start(fault);
+  }
+  return id;
 }
 
 Person World::NewPerson() {

@@ -43,6 +43,9 @@ class World {
   void Start(std::function<absl::Status(absl::string_view)> fault = nullptr);
   // As a crash leaves it.
   void Stop();
+  // Starts, trains, and dies at each of these steps in turn, to be started again; the first
+  // round's id.
+  std::string TrainDyingAt(const std::vector<std::string>& steps, int64_t rounds);
 
   // An update that follows the model's gradient on some rows, `strength` steps of it (negative:
   // against), for a new principal.

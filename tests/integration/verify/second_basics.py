@@ -237,3 +237,18 @@ def derived_id(domain, *parts):
     raw[6] = raw[6] & 0x0f | 0x80
     raw[8] = raw[8] & 0x3f | 0x80
     return bytes(raw)
+
+
+SLACK_US = 60_000_000  # of the clocks of services
+
+
+def parameter_values(log, cooperative, name, initial, first, last):
+    """What a cooperative's parameter may have been between these times, as the log has it."""
+    values = {initial}
+    for e in log.kind(110):
+        if e.cooperative == cooperative and e.fields.get(32) == name:
+            if e.time < first - SLACK_US:
+                values = set()
+            if e.time <= last + SLACK_US:
+                values.add(e.fields[33])
+    return values

@@ -1,8 +1,6 @@
 """The second verifier's lineages (section 6.1 of docs/evidence.md)."""
 
-from second_basics import need
-
-SLACK_US = 60_000_000
+from second_basics import SLACK_US, need, parameter_values
 
 
 def owners_of(log, decision, commitment):
@@ -21,13 +19,8 @@ def owners_of(log, decision, commitment):
 
 def together(log, cooperative, first, last):
     """Whether those without owners are one lineage; None where that changed meanwhile."""
-    values = {False}
-    for e in log.kind(110):
-        if e.cooperative == cooperative and e.fields.get(32) == "lineage.unattested":
-            if e.time < first - SLACK_US:
-                values = set()
-            if e.time <= last + SLACK_US:
-                values.add(e.fields[33] == "together")
+    values = {value == "together" for value in parameter_values(
+        log, cooperative, "lineage.unattested", "apart", first, last)}
     return values.pop() if len(values) == 1 else None
 
 

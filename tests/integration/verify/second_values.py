@@ -1,22 +1,9 @@
 """The second verifier's test of values (sections 6.1 and 6.7 of docs/evidence.md)."""
 
-from second_basics import need, uuid_raw
+from second_basics import need, parameter_values, uuid_raw
 
-SLACK_US = 60_000_000
 NAMES = {"kind": {"RULE_KIND_VALUE_EFFECT", "6", 6}, "mode": {"RULE_MODE_REFUSE", "1", 1,
                                                               "RULE_MODE_REVIEW", "3", 3}}
-
-
-def governed(log, cooperative, first, last):
-    """What value.effect_eps_nanonats may have been between these times."""
-    values = {10_000_000}
-    for e in log.kind(110):
-        if e.cooperative == cooperative and e.fields.get(32) == "value.effect_eps_nanonats":
-            if e.time < first - SLACK_US:
-                values = set()
-            if e.time <= last + SLACK_US:
-                values.add(int(e.fields[33]))
-    return values
 
 
 def bounds_of(genesis, default):
@@ -44,7 +31,9 @@ def check_bounds(evidence, round_id, log, genesis_of):
     times = [made.time for made in decisions]
     times += [log.only(203, made.subject).time for made in decisions]
     need(any(tested == bounds_of(genesis, default)
-             for default in governed(log, decisions[0].cooperative, min(times), max(times))),
+             for default in map(int, parameter_values(
+                 log, decisions[0].cooperative, "value.effect_eps_nanonats", "10000000",
+                 min(times), max(times)))),
          "the bounds of the floor")
 
 
